@@ -1,0 +1,29 @@
+"""The loss whose derivative is timed."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+
+import nanobrag_jax as nb
+
+
+def sum_of_squares(experiment: nb.Experiment, with_amplitudes: bool) -> tuple[Callable, list]:
+    """A loss over cell, misset, N, spread, distance, beam centre, tilts, wavelength and fluence, and its start.
+
+    **Arguments:** `with_amplitudes`: differentiate with respect to every F(hkl) too.
+    """
+
+    def leaves(e: nb.Experiment) -> list:
+        crystal, detector, beam = e.crystal, e.detector, e.beam
+        chosen = [crystal.cell_lengths_A, crystal.cell_angles_deg, crystal.misset_deg, crystal.n_cells]
+        chosen += [crystal.mosaic_spread_deg, detector.distance_mm, detector.beam_center_mm, detector.rotations_deg]
+        chosen += [detector.twotheta_deg, beam.wavelength_A, beam.fluence_per_m2]
+        return chosen + ([e.structure_factors.amplitudes] if with_amplitudes else [])
+
+    data = 0.9 * nb.simulate(experiment)
+
+    def loss(values):
+        return jnp.sum((nb.simulate(eqx.tree_at(leaves, experiment, values)) - data) ** 2)
+
+    return loss, leaves(experiment)

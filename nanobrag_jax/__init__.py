@@ -1,0 +1,23 @@
+"""nanoBragg as pure JAX functions: X-ray diffraction images, exact, fast and differentiable."""
+
+from . import precision as precision
+
+from . import cli as cli  # isort: skip
+from .assemble import experiment_from_args as experiment_from_args
+from .dials import experiment_from_expt as experiment_from_expt
+from .dials_export import to_expt as to_expt
+from .errors import InputError as InputError
+from .experiment import Beam as Beam
+from .experiment import Crystal as Crystal
+from .experiment import Detector as Detector
+from .experiment import Experiment as Experiment
+from .experiment import Goniometer as Goniometer
+from .experiment import Sampling as Sampling
+from .panels import panel_experiment as panel_experiment
+from .render import simulate as simulate
+from .render import simulate_pixels as simulate_pixels
+from .spectra import spectrum_beam as spectrum_beam
+from .structure_factors import StructureFactors as StructureFactors
+from .trace import Trace as Trace
+from .trace import trace_pixel as trace_pixel
+from .version import __version__ as __version__

@@ -1,0 +1,56 @@
+"""Sources of the beam and the polarisation of what is scattered (docs/reference.md sections 6 and 8)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
+
+from .checks import filled_in
+from .experiment import Beam
+from .typing import Vector
+from .vectors import Vec3, dot, rotated, unit
+
+
+class Sources(eqx.Module):
+    """Incident unit vectors (sample-ward), wavelengths in Å and weights of mean 1, one each a source."""
+
+    incident: Float[Array, "sources 3"]
+    wavelength: Float[Array, " sources"]
+    weight: Float[Array, " sources"]
+
+
+def sources(beam: Beam) -> Sources:
+    """The list of sources, wavelengths innermost within each direction."""
+    weight = beam.source_weights / jnp.mean(beam.source_weights)
+    if beam.source_positions is not None:
+        return Sources(-jax.vmap(unit)(beam.source_positions), filled_in(beam.source_wavelengths_A), weight)
+    direction, polarization = unit(filled_in(beam.direction)), unit(filled_in(beam.polarization_vector))
+    vertical = unit(jnp.cross(direction, polarization))
+    angles = beam.divergence_fractions * (beam.divergence_mrad * 1e-3)[None, :]
+
+    def turned(pair):
+        return jnp.stack(rotated(rotated(direction, polarization, pair[1]), vertical, pair[0]))
+
+    incident = jax.vmap(unit)(jax.vmap(turned)(angles))
+    wavelength = beam.wavelength_A * (1.0 + beam.dispersion_percent * 0.01 * beam.dispersion_fractions)
+    count = wavelength.shape[0]
+    return Sources(jnp.repeat(incident, count, axis=0), jnp.tile(wavelength, incident.shape[0]), weight)
+
+
+def polarization_frame(incident: Vector, polarization: Vector) -> tuple[Vector, Vector]:
+    """Unit vectors across the beam: along B = p × incident, and E = incident × B."""
+    across = unit(jnp.cross(polarization, incident))
+    return across, unit(jnp.cross(incident, across))
+
+
+def polarization_factor(kahn_factor, incident, frame, direction: Vec3) -> Array:
+    r"""Fraction of the intensity that polarisation leaves, $\frac12(1+c^2-K\cos2\psi\,(1-c^2))$.
+
+    With $c$ the cosine of the scattering angle. As E, B and the beam are orthonormal, $\cos2\psi(1-c^2)$ is
+    $(d\cdot E)^2-(d\cdot B)^2$: no angle, no singular point at the beam.
+    """
+    across, electric = frame
+    cosine = dot(incident, direction)
+    b, e = dot(across, direction), dot(electric, direction)
+    return 0.5 * (1.0 + cosine * cosine - kahn_factor * (e * e - b * b))

@@ -1,0 +1,235 @@
+"""The command line: flags in, image files out, and a report of what was derived.
+
+Exit status: 0 when all files are written, 9 when nothing was given to compute with, 130 after an interruption, 1 for
+anything else that is wrong. Files are written all or none.
+"""
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import bands, flags, report
+from .assemble import Assembly, assemble
+from .compilation_cache import use_compilation_cache
+from .errors import InputError, UsageError
+from .experiment import Experiment
+from .flags import Settings
+from .io.fdump import fdump_bytes
+from .io.pgm import pgm_bytes
+from .io.raw import raw_bytes
+from .io.smv import smv_bytes
+from .noise import DEFAULT_SEED, NoiseImage, poisson_image, reference_noise
+from .output import (
+    FloatImage,
+    Output,
+    default_int_scale,
+    default_pgm_scale,
+    header_items,
+    int_image,
+    pgm_image,
+    statistics,
+    window_of,
+    write_outputs,
+)
+from .output_plan import check_outputs, flag_of, panel_path, planned_outputs
+from .panels import panel_experiment, split_panels
+from .progress import Progress
+from .trace import trace_pixel
+from .version import __version__
+
+NAME = "nanobrag_jax"
+USAGE = f"python -m {NAME} -mat FILE | -cell a b c al be ga  -hkl FILE | -default_F x  [flags]"
+
+
+def run() -> None:
+    """The command of the shell: `main` with the arguments of the process, and compiled programs kept on disk."""
+    use_compilation_cache()
+    status = main(sys.argv[1:])
+    gc.freeze()  # else Python looks through a million objects for garbage before it ends: a fifth of a second
+    sys.exit(status)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Simulate what the flags describe and write the images; the exit status.
+
+    **Arguments:** `argv`: flags without the program's name, see `--help`.
+
+    Never raises for input that cannot be used: one sentence goes to stderr.
+    """
+    try:
+        settings = flags.parse(argv)
+        if settings.get("help"):
+            _say(f"usage: {USAGE}\n\n{flags.help_text().rstrip()}")
+        elif settings.get("version"):
+            _say(f"{NAME} {__version__}")
+        else:
+            simulate_to_files(settings)
+    except UsageError as error:
+        return _complain(f"{error}; --help lists all flags", 9)
+    except InputError as error:
+        return _complain(str(error), 1)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _complain("there is not enough memory for so many pixels, or for so many structure factors", 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted, nothing is written", 130)
+    return 0
+
+
+def _say(text: str) -> None:
+    """Print, and go on in silence when whoever read the report has gone: the files are still wanted."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(f"{NAME}: error: {sentence}", file=sys.stderr)
+    return status
+
+
+def simulate_to_files(settings: Settings) -> None:
+    """One run: read, report, render, write, report. **Raises** `InputError`."""
+    times = [time.perf_counter()]
+    paths = planned_outputs(settings)
+    check_outputs(settings, paths)
+    assembly = assemble(settings)
+    mode = settings.get("mode")
+    panels = range(len(split_panels(assembly.experiment.detector)))
+    experiments = [panel_experiment(assembly.experiment, panel) for panel in panels]
+    traced = _traced_pixel(settings, experiments)
+    jobs = [bands.prepare(experiment, mode) for experiment in experiments]
+    for note in assembly.notes:
+        print(f"{NAME}: note: {note}", file=sys.stderr)
+    _say(f"{NAME} {__version__}, mode {mode}\n{report.text(_derived(assembly, experiments, jobs))}")
+    times.append(time.perf_counter())
+
+    progress = Progress(settings.get("progress"))
+
+    def follow(fraction: float) -> None:
+        if fraction == 0:
+            times.append(time.perf_counter())
+        progress(fraction)
+
+    try:
+        images = bands.render(jobs, follow)
+    finally:
+        progress.finish()
+    times.append(time.perf_counter())
+    outputs, rows = _outputs(settings, assembly, experiments, jobs, images, paths)
+    write_outputs(outputs)
+    times.append(time.perf_counter())
+    rows += [(f"written ({output.flag})", output.path) for output in outputs]
+    _say(report.text([*rows, _spent(times)]))
+    if traced:
+        _say(trace_pixel(experiments[0], *traced, mode=mode).text().rstrip())
+    elif settings.get("printout"):
+        for experiment, image in zip(experiments, images, strict=True):
+            for lines in report.pixel_list(image, window_of(image.shape, experiment.sampling.roi), _mask(experiment)):
+                _say(lines)
+
+
+def _mask(experiment: Experiment) -> np.ndarray | None:
+    return None if experiment.sampling.mask is None else np.asarray(experiment.sampling.mask)
+
+
+def _traced_pixel(settings: Settings, experiments: Sequence[Experiment]) -> tuple[int, int] | None:
+    """(slow, fast) of -printout_pixel."""
+    pixel = settings.get("printout_pixel")
+    if pixel is None:
+        return None
+    (fast, slow), flag, detector = pixel, settings.flag_of("printout_pixel"), experiments[0].detector
+    if len(experiments) > 1:
+        raise InputError(f"{flag} {fast} {slow} needs a single panel: choose it with -expt_panel")
+    if fast >= detector.pixels_fast or slow >= detector.pixels_slow:
+        size = f"{detector.pixels_fast} x {detector.pixels_slow} pixels"
+        raise InputError(f"{flag} {fast} {slow} does not lie on the detector of {size}")
+    return slow, fast
+
+
+def _derived(assembly: Assembly, experiments: Sequence[Experiment], jobs: Sequence[bands.Job]) -> report.Rows:
+    """What was derived; of many panels the geometry of the first."""
+    experiment, scene = experiments[0], jobs[0].scene
+    rows = [
+        *report.structure_factor_rows(experiment, assembly.table),
+        *report.crystal_rows(experiment, np.asarray(scene.unrotated)),
+        *report.beam_rows(experiment),
+    ]
+    if len(jobs) > 1:
+        rows.append(("panels, the first of which is", f"{len(jobs)}"))
+    rows += report.detector_rows(experiment, scene.frame, scene.settings.mode)
+    return rows + report.sampling_rows(experiments, [job.scene.frame for job in jobs], jobs[0].samples_per_pixel)
+
+
+def _outputs(
+    settings: Settings,
+    assembly: Assembly,
+    experiments: Sequence[Experiment],
+    jobs: Sequence[bands.Job],
+    images: Sequence[FloatImage],
+    paths: dict[str, str],
+) -> tuple[list[Output], report.Rows]:
+    """The files of the finished images, and what to report of them. All panels share their scales."""
+    adc, mode = settings.get("adc_offset"), settings.get("mode")
+    found = [statistics(x, e.sampling.roi, _mask(e)) for x, e in zip(images, experiments, strict=True)]
+    int_scale = settings.get("int_scale") or default_int_scale(max(f.brightest for f in found))
+    pgm_scale = settings.get("pgm_scale") or default_pgm_scale(max(f.rmsd for f in found))
+    seed = _noise_seed(settings)
+    scales = {"int_path": ("int image scale", int_scale), "pgm_path": ("PGM image scale", pgm_scale)}
+    rows = [(label, f"{scale:g}") for name, (label, scale) in scales.items() if name in paths]
+    if "noise_path" in paths:
+        rows.append(("noise seed", f"{seed}"))
+    outputs = []
+
+    def add(name: str, panel: int, pieces: Sequence[bytes | memoryview]) -> None:
+        outputs.append(Output(flag_of(settings, name), panel_path(paths[name], panel, len(images)), pieces))
+
+    for panel, (experiment, job, image) in enumerate(zip(experiments, jobs, images, strict=True)):
+        roi, header = experiment.sampling.roi, header_items(experiment, job.scene.frame)
+        heading = [] if len(images) == 1 else [("panel", f"{panel}")]
+        rows += heading + report.statistics_rows(found[panel], experiment, job.scene.frame)
+        add("float_path", panel, raw_bytes(image))
+        add("int_path", panel, smv_bytes(int_image(image, int_scale, adc, roi), header))
+        if "pgm_path" in paths:
+            add("pgm_path", panel, pgm_bytes(pgm_image(image, pgm_scale), pgm_scale))
+        if "noise_path" in paths:
+            noise = make_noise(image, seed + panel, adc, roi, mode)
+            rows.append(("noise photons", f"{float(noise.photons):.0f}"))
+            rows.append(("noise overloads", f"{int(noise.overloads)}"))
+            add("noise_path", panel, smv_bytes(np.asarray(noise.image), header))
+    table = assembly.table
+    if "dump_path" in paths and table is not None:
+        filled = np.where(table.given, table.values, settings.get("default_F"))
+        outputs.append(Output(flag_of(settings, "dump_path"), paths["dump_path"], fdump_bytes(table.hkl_min, filled)))
+    return outputs, rows
+
+
+def _noise_seed(settings: Settings) -> int:
+    """As given; else the time in c-parity, as in the reference, and a fixed one in spec. Panels count on from it."""
+    seed = settings.get("noise_seed")
+    if seed is not None:
+        return seed
+    return int(time.time()) if settings.get("mode") == "c-parity" else DEFAULT_SEED
+
+
+def make_noise(image: FloatImage, seed: int, adc: float, roi, mode: str) -> NoiseImage:
+    """The noise image of a float image: the reference's stream of numbers in c-parity, else numbers for each pixel."""
+    if mode == "c-parity":
+        return reference_noise(image, seed, adc, roi)
+    return poisson_image(seed, jnp.asarray(image), adc, roi)
+
+
+def _spent(times: Sequence[float]) -> tuple[str, str]:
+    labels = ("reading", "compiling", "rendering", "writing")
+    spans = [after - before for before, after in pairwise(times)]
+    parts = [f"{label} {span:.2f}" for label, span in zip(labels, spans, strict=True)]
+    return "time (s)", f"{times[-1] - times[0]:.2f}: {', '.join(parts)}"

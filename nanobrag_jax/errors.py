@@ -1,0 +1,9 @@
+"""What a user is told when an input cannot be used."""
+
+
+class InputError(ValueError):
+    """An input that cannot be used: one sentence that names the thing, its value and what is allowed."""
+
+
+class UsageError(InputError):
+    """A command line that asks for no simulation: nothing to compute with was given."""

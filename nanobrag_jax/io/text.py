@@ -1,0 +1,70 @@
+"""What the readers of text files share: whole files as bytes, single numbers, and words for a bad place."""
+
+import os
+import re
+
+from nanobrag_jax.errors import InputError
+
+DECIMAL = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBER = re.compile(DECIMAL)
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_SHOWN_CHARACTERS = 60
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Return the operating system's words for an error, without number and path."""
+    return getattr(error, "strerror", None) or str(error)
+
+
+def read_bytes(path: str | os.PathLike[str], kind: str) -> bytes:
+    """Return everything in a file.
+
+    `kind` is what the user calls the file ("structure-factor file"). Raises InputError, naming the kind, the path and
+    the operating system's reason, if the file is missing, a directory or not readable.
+    """
+    try:
+        with open(path, "rb") as handle:
+            return handle.read()
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        raise InputError(f"cannot read {kind} {os.fspath(path)!r}: {reason(error)}") from error
+
+
+def plain_lines(data: bytes) -> bytes:
+    r"""Return the text with "\n" line ends, no byte-order mark and no `#` comments; line numbers stay as they were."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"#" in data:
+        data = re.sub(rb"#[^\n]*", b"", data)
+    return data
+
+
+def shown(text: str | bytes) -> str:
+    """Return a piece of a file as it can stand in a message: quoted, control characters escaped, not too long."""
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    text = text.strip()
+    if len(text) > _SHOWN_CHARACTERS:
+        text = text[: _SHOWN_CHARACTERS - 3] + "..."
+    return ascii(text)
+
+
+def is_number(word: str) -> bool:
+    """Return whether a word is what C's scanf reads as a decimal number, nan and infinity included."""
+    return bool(_NUMBER.fullmatch(word) or _NOT_FINITE.fullmatch(word))
+
+
+def finite_number(token: str, where: str) -> float:
+    """Return the number a word stands for.
+
+    Accepts what C's scanf reads as a decimal number. Raises InputError, beginning with `where`, for anything else, for
+    nan and infinity, and for numbers too large for a double.
+    """
+    if _NUMBER.fullmatch(token):
+        value = float(token)
+        if abs(value) != float("inf"):
+            return value
+        raise InputError(f"{where}: {shown(token)} is too large for a number")
+    if _NOT_FINITE.fullmatch(token):
+        raise InputError(f"{where}: {shown(token)} is not a finite number")
+    raise InputError(f"{where}: {shown(token)} is not a number")

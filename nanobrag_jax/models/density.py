@@ -1,0 +1,140 @@
+"""Structure factors from an atomic model: densities of atoms and bulk solvent, transformed to the whole sphere.
+
+Where the atoms' anomalous scattering makes the density complex, f = f0 + f' + i·f'', the real and the imaginary part
+are transformed on their own: F(hkl) = A + iB and F(-h -k -l) = A* + iB*, whose moduli differ.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from nanobrag_jax.errors import InputError
+from nanobrag_jax.io.hkl import HklTable
+from nanobrag_jax.models.sphere import Floats, Sphere, box_indices, check_box, check_readable, load_gemmi
+
+EV_ANGSTROM = 12398.42
+DEFAULT_K_SOL = 0.35
+"""Electrons per cubic Å of bulk solvent, the mean over deposited structures."""
+DEFAULT_B_SOL = 46.0
+"""Å², likewise."""
+
+_MASK_SPACING_A = 0.8
+_CUTOFF = 1e-6
+_RATE = 2.0
+_EDGE = 1e-9
+
+
+def sphere_from_model(
+    path: str | os.PathLike[str],
+    dmin_A: float,
+    *,
+    wavelength_A: float | None = None,
+    k_sol: float = DEFAULT_K_SOL,
+    b_sol: float = DEFAULT_B_SOL,
+) -> Sphere:
+    """The whole sphere in P1 to `dmin_A`, F(000) included, from a PDB or mmCIF model.
+
+    **Arguments:** `wavelength_A`: for the anomalous scattering of each element (Cromer-Liberman), None for none;
+    `k_sol` (electrons/Å³) and `b_sol` (Å²): bulk solvent k·exp(-b·s²/4) outside the atoms, none with k_sol = 0.
+
+    Isotropic and anisotropic displacement, occupancies and alternative conformations count as they stand; of several
+    models the first. Raises InputError for a file that cannot be read, has no atoms, an unknown element, no cell or no
+    space group.
+    """
+    gemmi = load_gemmi("an atomic model")
+    name = f"model file {os.fspath(path)!r}"
+    if not dmin_A > 0:
+        raise InputError(f"{name}: dmin_A must be positive, got {dmin_A:g}")
+    structure, notes = _read(gemmi, path, name)
+    cell, group = structure.cell, structure.find_spacegroup()
+    most = [int(edge / dmin_A + _EDGE) for edge in (cell.a, cell.b, cell.c)]
+    check_box(most, name)
+    factors = _factors(gemmi, structure, dmin_A, wavelength_A, most)
+    stol2 = cell.calculate_1_d2_array(box_indices(most)).reshape(factors.shape) / 4.0
+    if k_sol:
+        factors = factors + k_sol * np.exp(-b_sol * stol2) * _solvent(gemmi, structure, dmin_A, most)
+    inside = stol2 <= (1.0 + _EDGE) / (4.0 * dmin_A * dmin_A)
+    values = np.where(inside, np.abs(factors), 0.0).astype(np.float64)
+    table = HklTable((-most[0], -most[1], -most[2]), values, inside, notes)
+    return Sphere(table, np.array(cell.parameters), group.hm)
+
+
+def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, list[str]]:
+    check_readable(path, name)
+    try:
+        structure = gemmi.read_structure(os.fspath(path))
+    except (RuntimeError, ValueError, OSError) as error:
+        raise InputError(f"cannot read {name}: {(str(error).splitlines() or ['unknown'])[0]}") from None
+    if not len(structure) or not structure[0].count_atom_sites():
+        raise InputError(f"{name} holds no atoms")
+    if not structure.cell.is_crystal():
+        raise InputError(f"{name} does not say its unit cell")
+    if structure.find_spacegroup() is None:
+        raise InputError(f"{name} does not say its space group, or it is unknown: {structure.spacegroup_hm!r}")
+    for place in structure[0].all():
+        if place.atom.element.name == "X":
+            raise InputError(f"{name}: atom {place} has an unknown element")
+    notes = [f"{name}: the first of {len(structure)} models is taken"] if len(structure) > 1 else []
+    if any(not operation.given for operation in structure.ncs):
+        structure.expand_ncs(gemmi.HowToNameCopiedChain.AddNumber)
+        notes.append(f"{name}: copies by non-crystallographic symmetry are added")
+    return structure, notes
+
+
+def _factors(gemmi: Any, structure: Any, dmin_A: float, wavelength_A: float | None, most: list[int]):
+    """Complex structure factors of the atoms, (h, k, l) from -most to most."""
+    calculator = gemmi.DensityCalculatorX()
+    calculator.d_min, calculator.rate, calculator.cutoff = dmin_A, _RATE, _CUTOFF
+    calculator.set_grid_cell_and_spacegroup(structure)
+    calculator.set_refmac_compatible_blur(structure[0])
+    shifts = _anomalous(gemmi, structure, wavelength_A)
+    for element, (real, _) in shifts.items():
+        calculator.addends.set(gemmi.Element(element), real)
+    dispersive = _transformed(gemmi, calculator, structure, most)
+    if not shifts:
+        return dispersive
+    for element, (real, imaginary) in shifts.items():
+        calculator.addends.set(gemmi.Element(element), real + imaginary)
+    return dispersive + 1j * (_transformed(gemmi, calculator, structure, most) - dispersive)
+
+
+def _anomalous(gemmi: Any, structure: Any, wavelength_A: float | None) -> dict[str, tuple[float, float]]:
+    """f' and f'' of each element in the model."""
+    if wavelength_A is None:
+        return {}
+    elements = {place.atom.element.name: place.atom.element.atomic_number for place in structure[0].all()}
+    energy = EV_ANGSTROM / wavelength_A
+    return {element: gemmi.cromer_liberman(z=number, energy=energy) for element, number in elements.items()}
+
+
+def _transformed(gemmi: Any, calculator: Any, structure: Any, most: list[int]):
+    calculator.put_model_density_on_grid(structure[0])
+    factors = _whole(gemmi.transform_map_to_f_phi(calculator.grid, half_l=True), most)
+    stol2 = structure.cell.calculate_1_d2_array(box_indices(most)).reshape(factors.shape) / 4.0
+    return factors * np.exp(calculator.blur * stol2)
+
+
+def _solvent(gemmi: Any, structure: Any, dmin_A: float, most: list[int]):
+    """Complex transform of the solvent's mask."""
+    mask = gemmi.FloatGrid()
+    mask.setup_from(structure, spacing=min(dmin_A / 3.0, _MASK_SPACING_A))
+    gemmi.SolventMasker(gemmi.AtomicRadiiSet.Cctbx).put_mask_on_float_grid(mask, structure[0])
+    return _whole(gemmi.transform_map_to_f_phi(mask, half_l=True), most)
+
+
+def _whole(grid: Any, most: list[int]):
+    """Both halves of a transform of something real, (h, k, l) from -most to most; the grid has l >= 0 only."""
+    values = np.array(grid, copy=False)
+    h, k, l = most
+    rows, columns = np.arange(-h, h + 1) % values.shape[0], np.arange(-k, k + 1) % values.shape[1]
+    upper = values[np.ix_(rows, columns, np.arange(l + 1))]
+    lower = np.conj(upper[::-1, ::-1, :0:-1])
+    return np.concatenate([lower, upper], axis=2)
+
+
+def read_model_cell(path: str | os.PathLike[str]) -> Floats:
+    """Edges (Å) and angles (degrees), (6,), of a PDB or mmCIF model. Raises InputError as `sphere_from_model`."""
+    gemmi = load_gemmi("an atomic model")
+    structure, _ = _read(gemmi, path, f"model file {os.fspath(path)!r}")
+    return np.array(structure.cell.parameters)

@@ -1,0 +1,104 @@
+"""Structure factors of the whole sphere in P1: symmetry mates, Friedel mates and absences filled in."""
+
+import math
+import os
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nanobrag_jax.errors import InputError
+from nanobrag_jax.io.hkl import MAX_GRID_POINTS, HklTable
+from nanobrag_jax.io.text import reason
+
+Floats = NDArray[np.floating]
+Indices = NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class Sphere:
+    """Amplitudes on a grid of indices in P1, with what the file says of the crystal.
+
+    `table`: the grid, `given` False where nothing is known; `cell` (6,): edges in Å, angles in degrees, NaN where the
+    file does not say; `space_group`: its symbol.
+    """
+
+    table: HklTable
+    cell: Floats
+    space_group: str
+
+
+def load_gemmi(wanted_for: str) -> ModuleType:
+    """The gemmi module. Raises InputError if it is not installed."""
+    try:
+        import gemmi
+    except ImportError:
+        raise InputError(f"{wanted_for} needs the gemmi package: pip install nanobrag_jax[formats]") from None
+    return gemmi
+
+
+def check_readable(path: str | os.PathLike[str], name: str) -> None:
+    """Raise InputError, with the operating system's reason, if a file cannot be opened."""
+    try:
+        open(path, "rb").close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {name}: {reason(error)}") from None
+
+
+def box_indices(most: list[int]) -> Indices:
+    """All indices (n, 3) from -most to most, l fastest."""
+    axes = [np.arange(-n, n + 1, dtype=np.int32) for n in most]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def check_box(most: list[int], name: str) -> tuple[int, int, int]:
+    """Numbers of points along each axis of the box from -most to most; InputError if it would not fit into memory."""
+    shape = 2 * most[0] + 1, 2 * most[1] + 1, 2 * most[2] + 1
+    points = math.prod(shape)
+    if points > MAX_GRID_POINTS:
+        raise InputError(
+            f"{name}: indices up to {' '.join(str(n) for n in most)} make a grid of {points} points, "
+            f"where at most {MAX_GRID_POINTS} are allowed"
+        )
+    return shape
+
+
+def expanded(hkl: Indices, plus: Floats, minus: Floats | None, cell: Any, group: Any, name: str) -> HklTable:
+    """The whole sphere from the reflections of a file.
+
+    **Arguments:** `hkl` (n, 3); `plus` (n,): amplitude of (h, k, l), NaN where missing; `minus` (n,): that of
+    (-h, -k, -l), None where the file does not keep them apart; `cell`, `group`: gemmi's unit cell and space group.
+
+    A Friedel mate that is nowhere given takes its mate's amplitude. Systematic absences inside the file's resolution
+    are 0 and count as given. Raises InputError where nothing is given or the indices make no reasonable grid.
+    """
+    operations = group.operations()
+    rotations = np.unique([np.array(op.rot) // op.DEN for op in operations.sym_ops], axis=0)
+    known = np.isfinite(plus) if minus is None else np.isfinite(plus) | np.isfinite(minus)
+    hkl, plus = hkl[known].astype(np.int64), plus[known]
+    if not len(hkl):
+        raise InputError(f"{name} holds no values")
+    other = np.full(len(plus), np.nan) if minus is None else minus[known]
+    mates = np.concatenate([hkl @ rotation for rotation in rotations])
+    most = np.abs(mates).max(axis=0).tolist()
+    shape = check_box(most, name)
+    values, given = np.zeros(shape), np.zeros(shape, bool)
+    count = len(rotations)
+    # In order of trust, the last assignment stays: a mate's amplitude, then what the file says of the index itself.
+    for indices, amplitudes in ((-mates, plus), (mates, other), (-mates, other), (mates, plus)):
+        repeated = np.tile(amplitudes, count)
+        finite = np.isfinite(repeated)
+        place = tuple((indices[finite] + most).T)
+        values[place], given[place] = repeated[finite], True
+    _fill_absences(values, given, hkl, most, operations, cell)
+    return HklTable((-most[0], -most[1], -most[2]), values, given)
+
+
+def _fill_absences(values: Floats, given: NDArray[np.bool_], hkl, most: list[int], operations: Any, cell: Any) -> None:
+    box = box_indices(most)
+    limit = cell.calculate_1_d2_array(hkl.astype(np.int32)).max() * (1 + 1e-6)
+    absent = operations.systematic_absences(box) & (cell.calculate_1_d2_array(box) <= limit)
+    absent = absent.reshape(values.shape)
+    values[absent], given[absent] = 0.0, True

@@ -1,0 +1,46 @@
+"""A progress meter for terminals, and nothing elsewhere."""
+
+import io
+import sys
+import time
+
+PATIENCE_S = 1.0
+"""Runs shorter than this show no meter."""
+
+_INTERVAL_S = 0.1
+_WIDTH = 30
+
+
+class Progress:
+    """Draws how far a run is on one line of a terminal; `finish` wipes it away.
+
+    `wanted`: False to draw nothing. Streams that are no terminals are left alone, too.
+    """
+
+    def __init__(self, wanted: bool = True, stream: io.TextIOBase | None = None):
+        self.stream = sys.stderr if stream is None else stream
+        self.wanted = wanted and self.stream.isatty()
+        self.began = self.drawn = time.perf_counter()
+        self.visible = False
+
+    def __call__(self, fraction: float) -> None:
+        """Note that so much of the work is done; the first call, with 0, starts the clock."""
+        now = time.perf_counter()
+        if fraction <= 0:
+            self.began = now
+        elapsed = now - self.began
+        if not self.wanted or elapsed < PATIENCE_S or now - self.drawn < _INTERVAL_S:
+            return
+        self.drawn, self.visible = now, True
+        done = round(_WIDTH * fraction)
+        left = elapsed / fraction - elapsed
+        bar = "#" * done + "." * (_WIDTH - done)
+        self.stream.write(f"\rrendering [{bar}] {fraction:4.0%}, {elapsed:.0f} s, about {left:.0f} s left   ")
+        self.stream.flush()
+
+    def finish(self) -> None:
+        """Remove the meter from the terminal."""
+        if self.visible:
+            self.stream.write("\r" + " " * 79 + "\r")
+            self.stream.flush()
+            self.visible = False

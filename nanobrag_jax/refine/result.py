@@ -1,0 +1,111 @@
+"""What a refinement found: values, uncertainties, correlations, history and residuals."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..errors import InputError
+from ..experiment import Experiment
+from .progress import Step
+
+
+class Residuals(NamedTuple):
+    """The pixels of one image that were compared, in the order of the data."""
+
+    slow: Int[np.ndarray, " pixels"]
+    fast: Int[np.ndarray, " pixels"]
+    counts: Float[np.ndarray, " pixels"]
+    expected: Float[np.ndarray, " pixels"]
+    sigma: Float[np.ndarray, " pixels"]
+    """Standard deviation that the loss expects."""
+
+    @property
+    def normalized(self) -> Float[np.ndarray, " pixels"]:
+        """(counts − expected)/sigma."""
+        return (self.counts - self.expected) / self.sigma
+
+    def image(self, shape: tuple[int, int]) -> Float[np.ndarray, "slow fast"]:
+        """The normalized residuals in their places in an image of (slow, fast) pixels, NaN elsewhere."""
+        image = np.full(shape, np.nan)
+        image[self.slow, self.fast] = self.normalized
+        return image
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a refinement.
+
+    Values and uncertainties are NumPy arrays in the shape of the parameter (one for each group, where it has groups),
+    with a leading axis of images for what each image has of its own.
+    """
+
+    experiments: tuple[Experiment, ...]
+    """The experiments with the refined values; the scale is multiplied into their fluence."""
+    values: dict[str, np.ndarray]
+    uncertainties: dict[str, np.ndarray]
+    """Standard uncertainties from the normal matrix, correlations included, backgrounds as well."""
+    labels: tuple[str, ...]
+    """Names of the rows of `correlations`: `crystal.misset_deg[0]`, `crystal.misset_deg[0] of image 3`."""
+    correlations: Float[np.ndarray, "n n"]
+    backgrounds: list[np.ndarray]
+    """Of each image, (backgrounds, terms)."""
+    residuals: list[Residuals]
+    history: list[Step]
+    objective: float
+    chi_square: float
+    """Σ ((counts − expected)/sigma)²."""
+    degrees_of_freedom: int
+    converged: bool
+    reason: str
+
+    @property
+    def experiment(self) -> Experiment:
+        """The refined experiment, where there was one."""
+        if len(self.experiments) != 1:
+            raise InputError(f"there are {len(self.experiments)} refined experiments: take them from experiments")
+        return self.experiments[0]
+
+    @property
+    def reduced_chi_square(self) -> float:
+        """Chi-square for each degree of freedom: near 1 where the model describes the data."""
+        return self.chi_square / max(self.degrees_of_freedom, 1)
+
+    @property
+    def describes_the_data(self) -> bool:
+        """Whether chi-square is no further above its expectation than chance allows (five deviations)."""
+        excess = np.mean([_fourth_moment_excess(r) for r in self.residuals])
+        deviation = float(np.sqrt((2.0 + excess) * max(self.degrees_of_freedom, 1)))
+        return self.chi_square < self.degrees_of_freedom + 5 * deviation
+
+    @property
+    def verdict(self) -> str:
+        """One line: whether it converged, and whether the model describes the data."""
+        ended = f"converged: {self.reason}" if self.converged else f"not converged: {self.reason}"
+        fits = "the model describes the data" if self.describes_the_data else "the model does NOT describe the data"
+        return f"{ended}; {fits} (reduced chi-square {self.reduced_chi_square:.4g})"
+
+    def correlation(self, first: str, second: str) -> float:
+        """Correlation coefficient of two labels. **Raises** `InputError` for a label that is not there."""
+        for label in (first, second):
+            if label not in self.labels:
+                raise InputError(f"there is no label {label!r}: the labels are {', '.join(self.labels)}")
+        return float(self.correlations[self.labels.index(first), self.labels.index(second)])
+
+    def summary(self) -> str:
+        """The verdict and a table of values with their uncertainties."""
+        lines = [self.verdict]
+        for name, values in self.values.items():
+            flat, sigma = np.ravel(values), np.ravel(self.uncertainties[name])
+            for number in range(min(flat.size, 12)):
+                index = "" if values.ndim == 0 else str([int(i) for i in np.unravel_index(number, values.shape)])
+                lines.append(f"  {name + index:36s} {flat[number]:14.7g} ± {sigma[number]:.2g}")
+            if flat.size > 12:
+                lines.append(f"  … {flat.size - 12} more of {name}")
+        return "\n".join(lines)
+
+
+def _fourth_moment_excess(residuals: Residuals) -> float:
+    """Mean of 1/variance: how much wider than for normal errors the squares of Poisson residuals scatter."""
+    return float(np.mean(np.minimum(1.0 / residuals.sigma**2, 1e3))) if residuals.sigma.size else 0.0

@@ -1,0 +1,206 @@
+"""`simulate` and `simulate_pixels`: the kernel lifted over pixels, sub-pixels, layers, sources and orientations.
+
+Pixels go in blocks; within a block every loop runs over samples with the pixels side by side, so that memory does
+not grow with the number of samples. Reverse mode recomputes a block instead of keeping it.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.core import Tracer
+
+from . import carryover, checks
+from .crystal import orientations
+from .errors import InputError
+from .experiment import Experiment
+from .geometry import Ray
+from .loops import block_shape, fold, padded
+from .panels import num_panels, simulate_panels
+from .scene import (
+    Scene,
+    build_scene,
+    first_point,
+    first_polarization,
+    point_capture,
+    point_ray,
+    points,
+    source_terms,
+    sum_orientations,
+)
+from .typing import Image, Images, Mode, Pixels
+
+MODES = ("spec", "c-parity")
+
+
+def simulate(experiment: Experiment, mode: Mode = "spec", *, block_pixels: int | None = None) -> Images:
+    """The image of an experiment.
+
+    **Arguments:** `mode`: `spec` for correct physics, `c-parity` for the reference's results; `block_pixels`: how
+    many pixels to render together (the result does not depend on it, beyond rounding).
+
+    **Returns** photons a pixel, (slow, fast); zero outside the region of interest and where the mask is False. For a
+    detector of equal panels (panel, slow, fast), for unequal panels a list of images.
+
+    **Raises** `InputError` for an unknown mode. Source: docs/reference.md section 8.
+    """
+    checks.one_of("mode", mode, MODES)
+    if num_panels(experiment.detector) is not None:
+        return simulate_panels(_simulate, _as_leaves(experiment), mode, block_pixels)
+    return _simulate(_as_leaves(experiment), mode, block_pixels)
+
+
+def simulate_pixels(
+    experiment: Experiment, slow, fast, mode: Mode = "spec", *, block_pixels: int | None = None
+) -> Pixels:
+    """The same numbers as `simulate` at a list of pixels.
+
+    **Arguments:** `slow`, `fast`: pixel numbers, (P,) whole numbers.
+
+    **Returns** photons, (P,). **Raises** `InputError` for pixels off the detector or lists of different length.
+    """
+    checks.one_of("mode", mode, MODES)
+    if num_panels(experiment.detector) is not None:
+        raise InputError("simulate_pixels takes one panel: choose it with panel_experiment(experiment, panel)")
+    slow, fast = _pixel_list(experiment, slow, fast)
+    return _simulate_pixels(_as_leaves(experiment), slow, fast, mode, block_pixels)
+
+
+def _as_leaves(experiment: Experiment) -> Experiment:
+    """Numbers of any kind that were put in place of leaves become leaves, so that they compile nothing new."""
+
+    def as_leaf(x):
+        is_number = isinstance(x, float | int | np.generic | np.ndarray | Array)
+        return jnp.asarray(x, float) if is_number and not jnp.issubdtype(jnp.result_type(x), jnp.bool_) else x
+
+    return jax.tree.map(as_leaf, experiment)
+
+
+def _pixel_list(experiment: Experiment, slow, fast):
+    limits = {"slow": (slow, experiment.detector.pixels_slow), "fast": (fast, experiment.detector.pixels_fast)}
+    for name, (values, limit) in limits.items():
+        if isinstance(values, Tracer):
+            continue
+        numbers = np.asarray(values)
+        if numbers.ndim != 1 or not np.issubdtype(numbers.dtype, np.integer):
+            raise InputError(f"{name} must be a list of whole numbers, got shape {numbers.shape} of {numbers.dtype}")
+        if numbers.size and (numbers.min() < 0 or numbers.max() >= limit):
+            raise InputError(f"{name} must lie in 0 to {limit - 1}, got {numbers.min()} to {numbers.max()}")
+    if np.shape(slow) != np.shape(fast):
+        raise InputError(f"slow and fast must be equally long, got {np.shape(slow)} and {np.shape(fast)}")
+    return jnp.asarray(slow, jnp.int32), jnp.asarray(fast, jnp.int32)
+
+
+@partial(jax.jit, static_argnames=("mode", "block_pixels"))
+def _simulate(experiment: Experiment, mode: Mode, block_pixels: int | None) -> Image:
+    scene = build_scene(experiment, mode)
+    detector, sampling = experiment.detector, experiment.sampling
+    shape = detector.pixels_slow, detector.pixels_fast
+    f0, f1, s0, s1 = sampling.roi or (0, shape[1] - 1, 0, shape[0] - 1)
+    rows, columns = s1 - s0 + 1, f1 - f0 + 1
+    pixels = rows * columns
+    blocks, size = block_shape(pixels, block_pixels)
+    mask = (
+        None
+        if sampling.mask is None
+        else padded(sampling.mask[s0 : s1 + 1, f0 : f1 + 1].reshape(-1), blocks * size, False)
+    )
+
+    def pixels_of(block):
+        index = block * size + jnp.arange(size, dtype=jnp.int32)
+        active = index < pixels
+        if mask is not None:
+            active = active & lax.dynamic_slice_in_dim(mask, block * size, size)
+        row = index // columns
+        return row + s0, index - row * columns + f0, active
+
+    numbers = jnp.arange(blocks, dtype=jnp.int32)
+    if mode == "c-parity":
+        values = carryover.render_in_order(scene, pixels_of, numbers)
+    else:
+        render = jax.checkpoint(lambda block: block_photons(scene, *pixels_of(block)), prevent_cse=False)
+        values = render(numbers[0])[None] if blocks == 1 else lax.map(render, numbers)
+    window = values.reshape(-1)[:pixels].reshape(rows, columns)
+    if (rows, columns) == shape:
+        return window
+    return jnp.zeros(shape, window.dtype).at[s0 : s1 + 1, f0 : f1 + 1].set(window)
+
+
+@partial(jax.jit, static_argnames=("mode", "block_pixels"))
+def _simulate_pixels(experiment: Experiment, slow: Array, fast: Array, mode: Mode, block_pixels: int | None) -> Pixels:
+    if mode == "c-parity":
+        return _simulate(experiment, mode, block_pixels)[slow, fast]
+    scene = build_scene(experiment, mode)
+    f0, f1, s0, s1 = experiment.sampling.roi or (
+        0,
+        experiment.detector.pixels_fast - 1,
+        0,
+        experiment.detector.pixels_slow - 1,
+    )
+    active = (slow >= s0) & (slow <= s1) & (fast >= f0) & (fast <= f1)
+    if experiment.sampling.mask is not None:
+        active = active & jnp.asarray(experiment.sampling.mask)[slow, fast]
+    blocks, size = block_shape(slow.shape[0], block_pixels)
+    lists = [
+        padded(v, blocks * size, fill).reshape(blocks, size) for v, fill in ((slow, 0), (fast, 0), (active, False))
+    ]
+    render = jax.checkpoint(lambda block: block_photons(scene, *block), prevent_cse=False)
+    return lax.map(render, tuple(lists)).reshape(-1)[: slow.shape[0]]
+
+
+def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Array:
+    """Photons in a block of pixels, spec mode.
+
+    **Arguments:** pixel numbers and whether to render each, (pixels,).
+
+    All factors of a sample are gathered into one weight before the loop over orientations, which then only adds up:
+    its derivative needs no second evaluation of the sum.
+    """
+    settings = scene.settings
+    first = point_ray(scene, slow, fast, first_point())
+    first_polar, seen = first_polarization(scene, slow, fast)
+    scale = scene.photons / scene.num_steps
+    zero = jnp.zeros_like(first_polar)
+    real = orientations(scene.phi_steps, scene.domains)
+
+    def at_point(total, point):
+        ray = point_ray(scene, slow, fast, point)
+        omega = ray.solid_angle if settings.oversample_omega else first.solid_angle
+        weight = jnp.where(active, scale * omega * _capture(scene, slow, fast, point, ray), 0.0)
+
+        def from_source(total, source):
+            incident, wavelength, source_weight = source
+            terms = source_terms(scene, ray, incident, wavelength)
+            polar = terms.polarization if settings.oversample_polar else first_polar
+            weighted = jnp.where(terms.kept, weight * polar * source_weight, 0.0)
+            return sum_orientations(scene, real, terms.q, weighted, total)
+
+        lights = scene.sources
+        return fold(from_source, total, (lights.incident, lights.wavelength, lights.weight))
+
+    total = fold(at_point, zero, points(scene))
+    if scene.background is not None:
+        total = total + jnp.where(active & seen, background_photons(scene, first, first_polar), 0.0)
+    return total
+
+
+def background_photons(scene: Scene, first: Ray, polarization: Array) -> Array:
+    """Photons that the water adds to a pixel, spec mode; `first`: the ray to each pixel's first point."""
+    assert scene.background is not None
+    captured = fold(
+        lambda sum_, layer: sum_ + point_capture(scene, first, layer),
+        jnp.zeros_like(polarization),
+        jnp.arange(scene.settings.layers),
+    )
+    return scene.background * captured * polarization * first.solid_angle
+
+
+def _capture(scene: Scene, slow, fast, point, ray) -> Array:
+    """Captured fraction at a point, or at the first sub-pixel of its layer."""
+    if scene.settings.oversample > 1 and not scene.settings.oversample_thick:
+        first = first_point()
+        point = type(point)(point.layer, first.slow, first.fast)
+        ray = point_ray(scene, slow, fast, point)
+    return point_capture(scene, ray, point.layer)

@@ -1,0 +1,232 @@
+"""What a render needs, derived once from an experiment: frame, sources, crystal vectors, grid and scales."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from .beam import Sources, polarization_factor, polarization_frame, sources
+from .checks import filled_in
+from .constants import R_E_SQR_M2, WATER_F, WATER_MOLECULES_PER_M3
+from .crystal import domain_rotations, phi_angles, phi_rotated, real_basis, reciprocal_of
+from .experiment import Experiment
+from .geometry import DetectorFrame, Ray, capture_fraction, detector_frame, pixel_ray
+from .kernel import sample, scattering_vector
+from .lattice import Lattice
+from .loops import fold
+from .structure_factors import Grid, lookup_grid
+from .typing import Mode, Scalar, Vector
+from .vectors import Vec3, as_vec3, dot, unit
+
+
+class Settings(eqx.Module):
+    """Everything that decides the shape of the computation."""
+
+    mode: Mode = eqx.field(static=True)
+    oversample: int = eqx.field(static=True)
+    layers: int = eqx.field(static=True)
+    oversample_thick: bool = eqx.field(static=True)
+    oversample_polar: bool = eqx.field(static=True)
+    oversample_omega: bool = eqx.field(static=True)
+    interpolate: bool = eqx.field(static=True)
+    curved: bool = eqx.field(static=True)
+    point_pixel: bool = eqx.field(static=True)
+    polarized: bool = eqx.field(static=True)
+
+
+class Scene(eqx.Module):
+    """An experiment ready to be rendered, in metres, Å and radians."""
+
+    frame: DetectorFrame
+    sources: Sources
+    polarization: Vector
+    kahn_factor: Scalar
+    unrotated: Array
+    """Rows a, b, c before any φ rotation."""
+    phi: Array
+    phi_steps: Array
+    """Rows a, b, c at each φ step, (phi, 3, 3)."""
+    domains: Array
+    """Rotation of each mosaic domain, (domains, 3, 3)."""
+    lattice: Lattice
+    grid: Grid
+    photons: Scalar
+    """r_e²·fluence: photons per steradian for one electron."""
+    background: Scalar | None
+    """Photons per steradian from the water, None for none."""
+    dmin: Scalar | None
+    layer_thickness: Scalar | None
+    attenuation_depth: Scalar | None
+    settings: Settings
+
+    @property
+    def num_steps(self) -> int:
+        """Samples that the reference divides by: sources × φ steps × domains × sub-pixels."""
+        sub_pixels = self.settings.oversample**2
+        return self.sources.weight.shape[0] * self.phi_steps.shape[0] * self.domains.shape[0] * sub_pixels
+
+
+def build_scene(experiment: Experiment, mode: Mode) -> Scene:
+    """Derive the scene. Pure and differentiable in every leaf of the experiment."""
+    crystal, beam, detector, sampling = experiment.crystal, experiment.beam, experiment.detector, experiment.sampling
+    real = real_basis(crystal, mode)
+    photons = R_E_SQR_M2 * beam.fluence_per_m2
+    background = None
+    if sampling.water_um is not None:
+        per_um3 = WATER_F**2 * WATER_MOLECULES_PER_M3 * 1e-18  # in cubic metres the volume leaves the range of float32
+        background = photons * per_um3 * sampling.water_um**3
+    thickness = None if detector.thickness_um is None else detector.thickness_um * 1e-6
+    if mode == "spec" and detector.attenuation_depth_um is None:
+        thickness = None
+    grid = lookup_grid(experiment.structure_factors)
+    return Scene(
+        frame=detector_frame(detector, beam, mode),
+        sources=sources(beam),
+        polarization=unit(filled_in(beam.polarization_vector)),
+        kahn_factor=beam.kahn_factor,
+        unrotated=real,
+        phi=phi_angles(experiment.goniometer),
+        phi_steps=phi_rotated(real, experiment.goniometer),
+        domains=domain_rotations(crystal),
+        lattice=Lattice(
+            as_vec3(crystal.n_cells),
+            as_vec3(crystal.n_cells),
+            crystal.fudge,
+            reciprocal_of(crystal, real, mode),
+            crystal.shape,
+        ),
+        grid=grid,
+        photons=photons,
+        background=background,
+        dmin=sampling.dmin_A,
+        layer_thickness=None if thickness is None else thickness * detector.layer_fraction,
+        attenuation_depth=optional_metres(detector.attenuation_depth_um),
+        settings=Settings(
+            mode=mode,
+            oversample=sampling.oversample,
+            layers=1 if thickness is None else detector.thickness_steps,
+            oversample_thick=sampling.oversample_thick,
+            oversample_polar=sampling.oversample_polar,
+            oversample_omega=sampling.oversample_omega,
+            interpolate=sampling.interpolate and experiment.structure_factors.amplitudes is not None,
+            curved=detector.curved,
+            point_pixel=detector.point_pixel,
+            polarized=beam.polarized,
+        ),
+    )
+
+
+def optional_metres(micrometres):
+    """Metres, or None."""
+    return None if micrometres is None else micrometres * 1e-6
+
+
+class Point(eqx.Module):
+    """Which of a pixel's points: sensor layer and sub-pixel. Arrays of one length, or one number each."""
+
+    layer: Array
+    slow: Array
+    fast: Array
+
+
+def points(scene: Scene) -> Point:
+    """All points of a pixel in the reference's order: layer, slow sub-pixel, fast sub-pixel."""
+    n = scene.settings.oversample
+    layer, slow, fast = jnp.meshgrid(jnp.arange(scene.settings.layers), jnp.arange(n), jnp.arange(n), indexing="ij")
+    return Point(layer.reshape(-1), slow.reshape(-1), fast.reshape(-1))
+
+
+def first_point() -> Point:
+    """The first of them."""
+    zero = jnp.zeros((), jnp.int32)
+    return Point(zero, zero, zero)
+
+
+def point_ray(scene: Scene, slow: Array, fast: Array, point: Point) -> Ray:
+    """The ray to a point of each pixel (slow, fast: pixel numbers, one a pixel)."""
+    dtype = scene.frame.pix0.dtype
+    edge = scene.frame.pixel_size / scene.settings.oversample
+    along_fast = edge * ((fast * scene.settings.oversample + point.fast).astype(dtype) + 0.5)
+    along_slow = edge * ((slow * scene.settings.oversample + point.slow).astype(dtype) + 0.5)
+    depth = jnp.zeros((), dtype) if scene.layer_thickness is None else point.layer * scene.layer_thickness
+    settings = scene.settings
+    return pixel_ray(
+        scene.frame, along_fast, along_slow, depth, curved=settings.curved, point_pixel=settings.point_pixel
+    )
+
+
+def point_capture(scene: Scene, ray: Ray, layer: Array) -> Array:
+    """Fraction that the layer of a point stops; 1 without a sensor thickness."""
+    if scene.layer_thickness is None:
+        return jnp.ones((), ray.obliquity.dtype)
+    if scene.attenuation_depth is None:
+        return jnp.zeros((), ray.obliquity.dtype)
+    return capture_fraction(ray, layer, scene.layer_thickness, scene.attenuation_depth)
+
+
+class SourceTerms(eqx.Module):
+    """What one source adds to a point: scattering vector (1/Å), polarisation factor, and whether dmin keeps it."""
+
+    q: Vec3
+    polarization: Array
+    kept: Array
+
+
+def source_terms(scene: Scene, ray: Ray, incident: Vector, wavelength: Scalar) -> SourceTerms:
+    """The terms of one source at a point of each pixel."""
+    q = scattering_vector(ray.direction, incident, wavelength)
+    if scene.settings.polarized:
+        frame = polarization_frame(incident, scene.polarization)
+        polarization = polarization_factor(scene.kahn_factor, incident, frame, ray.direction)
+    else:
+        polarization = jnp.ones_like(ray.obliquity)
+    if scene.dmin is None:
+        kept = jnp.ones((), bool)
+    else:
+        kept = ~(scene.dmin * jnp.sqrt(dot(q, q)) > 1.0)
+    return SourceTerms(q, polarization, kept)
+
+
+def first_polarization(scene: Scene, slow: Array, fast: Array) -> tuple[Array, Array]:
+    """Polarisation factor at each pixel's first sample that dmin keeps, or 0; and whether there is such a sample."""
+    listed = points(scene)
+    if scene.dmin is None:
+        terms = source_terms(scene, point_ray(scene, slow, fast, first_point()), *first_source(scene))
+        return terms.polarization, jnp.ones_like(terms.polarization, bool)
+
+    def visit(found, item):
+        point, incident, wavelength = item
+        terms = source_terms(scene, point_ray(scene, slow, fast, point), incident, wavelength)
+        polarization, seen = found
+        return (jnp.where(terms.kept & ~seen, terms.polarization, polarization), seen | terms.kept), None
+
+    count, num = listed.layer.shape[0], scene.sources.weight.shape[0]
+    items = (
+        jax.tree.map(lambda x: jnp.repeat(x, num), listed),
+        jnp.tile(scene.sources.incident, (count, 1)),
+        jnp.tile(scene.sources.wavelength, count),
+    )
+    shape = jnp.broadcast_shapes(slow.shape, fast.shape)
+    start = (jnp.zeros(shape, scene.frame.pix0.dtype), jnp.zeros(shape, bool))
+    return lax.scan(jax.checkpoint(visit), start, items)[0]
+
+
+def first_source(scene: Scene) -> tuple[Vector, Scalar]:
+    """Incident direction and wavelength of the first source."""
+    return scene.sources.incident[0], scene.sources.wavelength[0]
+
+
+def sum_orientations(scene: Scene, real: Array, q: Vec3, weight: Array, total: Array) -> Array:
+    """`total` plus Σ weight·(F_cell·F_latt)² over orientations of the crystal.
+
+    **Arguments:** `real`: rows a, b, c of each φ step and domain, (orientations, 3, 3); `q`, `weight`, `total`: one
+    a pixel.
+    """
+    q = Vec3(*lax.optimization_barrier(tuple(q)))
+    spread = Vec3(*(jnp.broadcast_to(n, weight.shape) for n in scene.lattice.n_cells))
+    lattice = eqx.tree_at(lambda lattice: lattice.n_by_pixel, scene.lattice, spread)
+
+    def add(total, vectors):
+        return total + sample(q, vectors, lattice, scene.grid, scene.settings.interpolate, weight).intensity
+
+    return fold(add, total, real)

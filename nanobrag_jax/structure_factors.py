@@ -1,0 +1,157 @@
+"""The grid of structure factors: nearest index and tricubic look-up (docs/reference.md section 5)."""
+
+import os
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Bool, Float
+
+from . import checks
+from .checks import leaf, optional_leaf
+from .errors import InputError
+from .loops import fold
+from .typing import Scalar
+from .vectors import Vec3
+
+
+class StructureFactors(eqx.Module):
+    """Amplitudes on a grid of Miller indices.
+
+    **Arguments:** `amplitudes` (h, k, l): F of each index from `hkl_min` up, None for a crystal of `default_F`
+    everywhere; `given` (h, k, l): False where no record names the index and `default_F` stands, None for all given;
+    `default_F` also outside the grid.
+
+    **Raises** `InputError`.
+    """
+
+    amplitudes: Float[Array, "h k l"] | None
+    given: Bool[Array, "h k l"] | None
+    default_F: Scalar
+    hkl_min: tuple[int, int, int] = eqx.field(static=True)
+
+    def __init__(self, amplitudes=None, *, hkl_min=(0, 0, 0), given=None, default_F=0.0):
+        self.amplitudes = optional_leaf(amplitudes)
+        self.given = None if given is None or np.all(given) else jnp.asarray(np.asarray(given, bool))
+        self.default_F = leaf(default_F)
+        h, k, l = hkl_min
+        self.hkl_min = int(h), int(k), int(l)
+
+    @classmethod
+    def from_mtz(cls, path: str | os.PathLike[str], column: str | None = None, *, default_F=0.0) -> "StructureFactors":
+        """Amplitudes of a merged MTZ file for the whole sphere; see `models.reflections.sphere_from_mtz`."""
+        from .models.reflections import sphere_from_mtz
+
+        return cls._of(sphere_from_mtz(path, column).table, default_F)
+
+    @classmethod
+    def from_mmcif(
+        cls, path: str | os.PathLike[str], column: str | None = None, *, default_F=0.0
+    ) -> "StructureFactors":
+        """Amplitudes of a structure-factor mmCIF file likewise; see `models.reflections.sphere_from_mmcif`."""
+        from .models.reflections import sphere_from_mmcif
+
+        return cls._of(sphere_from_mmcif(path, column).table, default_F)
+
+    @classmethod
+    def from_model(
+        cls,
+        path: str | os.PathLike[str],
+        dmin_A: float,
+        *,
+        wavelength_A: float | None = None,
+        k_sol: float = 0.35,
+        b_sol: float = 46.0,
+        default_F=0.0,
+    ) -> "StructureFactors":
+        """Amplitudes of a PDB or mmCIF model to a resolution; see `models.density.sphere_from_model`."""
+        from .models.density import sphere_from_model
+
+        sphere = sphere_from_model(path, dmin_A, wavelength_A=wavelength_A, k_sol=k_sol, b_sol=b_sol)
+        return cls._of(sphere.table, default_F)
+
+    @classmethod
+    def _of(cls, table, default_F) -> "StructureFactors":
+        return cls(table.values, hkl_min=table.hkl_min, given=table.given, default_F=default_F)
+
+    def __check_init__(self):
+        checks.finite("amplitudes", self.amplitudes, (None, None, None))
+        checks.finite("default_F", self.default_F)
+        if self.given is not None and (self.amplitudes is None or self.given.shape != self.amplitudes.shape):
+            raise InputError("given must have the shape of amplitudes")
+
+
+class Grid(eqx.Module):
+    """Amplitudes with a rim of default_F around them, flat, ready for look-ups."""
+
+    values: Float[Array, " points"]
+    shape: tuple[int, int, int] = eqx.field(static=True)
+    """Of the grid with its rim."""
+    hkl_min: tuple[int, int, int] = eqx.field(static=True)
+    """Index of the rim's first point."""
+
+
+def lookup_grid(factors: StructureFactors) -> Grid:
+    """The grid that look-ups use."""
+    if factors.amplitudes is None:
+        return Grid(factors.default_F.reshape(1), (1, 1, 1), (0, 0, 0))
+    values = factors.amplitudes
+    if factors.given is not None:
+        values = jnp.where(factors.given, values, factors.default_F)
+    rimmed = lax.pad(values, factors.default_F, [(1, 1, 0)] * 3)
+    h, k, l = factors.hkl_min
+    rows, columns, layers = rimmed.shape
+    return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1))
+
+
+def nearest(grid: Grid, index: Vec3) -> Array:
+    """F at whole Miller indices, default_F outside the grid."""
+    if grid.shape == (1, 1, 1):
+        return grid.values[0]
+    h, k, l = (
+        jnp.clip(i - low, 0, count - 1).astype(jnp.int32)
+        for i, low, count in zip(index, grid.hkl_min, grid.shape, strict=True)
+    )
+    return grid.values.at[(h * grid.shape[1] + k) * grid.shape[2] + l].get(mode="promise_in_bounds")
+
+
+def can_interpolate(grid: Grid, hkl: Vec3) -> Array:
+    """Whether the 4 × 4 × 4 points around fractional indices are all given, with the reference's margin."""
+    inside = jnp.ones((), bool)
+    for x, low, count in zip(hkl, grid.hkl_min, grid.shape, strict=True):
+        first, last = low + 1, low + count - 2
+        inside = inside & (x - first + 3 <= last - first + 1) & (x - 2 >= first)
+    return inside
+
+
+def _lagrange(x):
+    """Weights of the cubic through the points −1, 0, 1, 2 at x in [0, 1)."""
+    before, at, after, beyond = x + 1, x, x - 1, x - 2
+    return -at * after * beyond / 6, before * after * beyond / 2, -before * at * beyond / 2, before * at * after / 6
+
+
+def tricubic(grid: Grid, hkl: Vec3) -> Array:
+    """F at fractional Miller indices by cubic Lagrange polynomials through the 4 × 4 × 4 points around them.
+
+    Only meaningful where `can_interpolate`; elsewhere finite and to be discarded.
+    """
+    floors = [jnp.floor(x) for x in hkl]
+    starts = [
+        jnp.clip(f - 1 - low, 0, max(count - 4, 0)).astype(jnp.int32)
+        for f, low, count in zip(floors, grid.hkl_min, grid.shape, strict=True)
+    ]
+    w_h, w_k, w_l = (_lagrange(x - f) for x, f in zip(hkl, floors, strict=True))
+    corner = (starts[0] * grid.shape[1] + starts[1]) * grid.shape[2] + starts[2]
+
+    def add_plane(total, i):
+        plane = jnp.zeros_like(total)
+        for j in range(4):
+            base = corner + (i * grid.shape[1] + j) * grid.shape[2]
+            row = jnp.zeros_like(total)
+            for m in range(4):
+                row = row + w_l[m] * grid.values.at[base + m].get(mode="clip")
+            plane = plane + w_k[j] * row
+        return total + lax.select_n(jnp.broadcast_to(i, total.shape), *w_h) * plane
+
+    return fold(add_plane, jnp.zeros_like(w_h[0]), jnp.arange(4, dtype=jnp.int32))

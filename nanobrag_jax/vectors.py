@@ -1,0 +1,68 @@
+"""Vectors whose three components are separate arrays of pixels.
+
+The hot loop works component by component: stacking components into one array breaks the fusion of the loop on a CPU.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+
+class Vec3(NamedTuple):
+    """Three components, each a scalar or an array of pixels; all broadcast against each other."""
+
+    x: Array
+    y: Array
+    z: Array
+
+
+def as_vec3(v) -> Vec3:
+    """The components of an array whose first axis has length 3."""
+    return Vec3(v[0], v[1], v[2])
+
+
+def dot(a, b) -> Array:
+    """Scalar product."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def scaled(a, factor) -> Vec3:
+    """`factor`·a."""
+    return Vec3(a[0] * factor, a[1] * factor, a[2] * factor)
+
+
+def added(a, b) -> Vec3:
+    """a + b."""
+    return Vec3(a[0] + b[0], a[1] + b[1], a[2] + b[2])
+
+
+def rotated(v, axis, angle) -> Vec3:
+    """v turned by `angle` (radians, right-handed) about `axis`, which is used as it is, of unit length or not."""
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    along = dot(axis, v) * (1.0 - cosine)
+    return Vec3(
+        v[0] * cosine + (axis[1] * v[2] - axis[2] * v[1]) * sine + axis[0] * along,
+        v[1] * cosine + (axis[2] * v[0] - axis[0] * v[2]) * sine + axis[1] * along,
+        v[2] * cosine + (axis[0] * v[1] - axis[1] * v[0]) * sine + axis[2] * along,
+    )
+
+
+def unit(v: Array) -> Array:
+    """A (3,) array scaled to unit length."""
+    return v / jnp.sqrt(jnp.sum(v * v))
+
+
+def axis_rotation(axis: Array, angle: Array) -> Array:
+    """Rotation matrix (3, 3), right-handed, by `angle` (radians) about `axis`, which is not normalised (Rodrigues)."""
+    x, y, z = axis
+    zero = jnp.zeros_like(x)
+    cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    cosine = jnp.cos(angle)
+    return cosine * jnp.eye(3) + jnp.sin(angle) * cross + (1.0 - cosine) * jnp.outer(axis, axis)
+
+
+def xyz_rotation(angles: Array) -> Array:
+    """Rotation matrix (3, 3) about the lab's x, then y, then z axis by three angles (3,) in radians."""
+    x, y, z = (axis_rotation(axis, angle) for axis, angle in zip(jnp.eye(3), angles, strict=True))
+    return z @ y @ x

@@ -1,0 +1,71 @@
+"""Strict numerics and run-time type checks for every test; the parity summary at the end of a run.
+
+Set NANOBRAG_TYPECHECK=0 to run without the type checks. Compiled programs are kept in pytest's cache folder
+(`pytest --cache-clear` empties it): most of the first run's time goes into compiling, and a second run needs a third.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import config as jaxtyping_config
+from jaxtyping import install_import_hook
+
+if os.environ.get("NANOBRAG_TYPECHECK", "1") != "0":
+    install_import_hook("nanobrag_jax", "type_checks.check")
+
+import jax
+
+import nanobrag_jax  # noqa: F401  (sets double precision before any array exists)
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+RATIOS = pytest.StashKey[dict[str, float]]()
+
+
+KEPT_BYTES = 200_000_000
+"""Of compiled programs; with more, the folder is emptied."""
+
+
+def pytest_configure(config):
+    config.stash[RATIOS] = {}
+    if hasattr(config, "cache") and jax.config.jax_compilation_cache_dir is None:
+        with contextlib.suppress(OSError):  # a checkout that cannot be written to
+            keep_programs(config.cache.mkdir("compiled_programs"))
+    # two runs at a time may read each other's half-written programs, which are then compiled again
+    config.addinivalue_line("filterwarnings", "ignore:Error (reading|writing) persistent compilation cache")
+
+
+def keep_programs(folder: Path):
+    """Let jax keep compiled programs in a folder."""
+    files = list(folder.iterdir())
+    if sum(file.stat().st_size for file in files) > KEPT_BYTES:
+        for file in files:
+            file.unlink(missing_ok=True)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+
+
+@pytest.fixture
+def unchecked():
+    """No run-time type checks in this test: what a user meets who gives a value of the wrong type or shape."""
+    before = jaxtyping_config.jaxtyping_disable
+    jaxtyping_config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping_config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="session")
+def parity_ratios(request):
+    """Largest deviation over tolerance of every image compared, by name; printed when the run ends."""
+    return request.config.stash[RATIOS]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    ratios = config.stash[RATIOS]
+    if ratios:
+        worst = max(ratios, key=lambda name: ratios[name])
+        terminalreporter.write_line(
+            f"parity: {len(ratios)} images, largest deviation {ratios[worst]:.3g} of the tolerance, in {worst}"
+        )

@@ -1,0 +1,147 @@
+"""Unit cells and vectors, misset, φ rotation and mosaic domains."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import ANGLES, CELL
+
+import nanobrag_jax as nb
+from nanobrag_jax.crystal import (
+    domain_rotations,
+    dual_basis,
+    orientations,
+    phi_angles,
+    phi_rotated,
+    real_basis,
+    reciprocal_basis,
+)
+from nanobrag_jax.vectors import xyz_rotation
+
+CELLS = {
+    "cubic": ((50, 50, 50), (90, 90, 90)),
+    "orthorhombic": ((30, 40, 50), (90, 90, 90)),
+    "hexagonal": ((78, 78, 37), (90, 90, 120)),
+    "monoclinic": ((62, 71, 83), (90, 106, 90)),
+    "triclinic": (CELL, ANGLES),
+    "acute": ((27.2, 31.9, 34.1), (60.5, 71.3, 68.2)),
+    "obtuse": ((40, 50, 60), (100, 110, 115)),
+    "flat": ((40, 50, 60), (70, 80, 149)),
+}
+
+
+def lengths_and_angles(rows):
+    rows = np.asarray(rows)
+    a, b, c = rows
+    lengths = np.linalg.norm(rows, axis=1)
+    pairs = (b, c), (c, a), (a, b)
+    return lengths, [np.degrees(np.arccos(u @ v / np.linalg.norm(u) / np.linalg.norm(v))) for u, v in pairs]
+
+
+def crystal(cell="triclinic", **more):
+    return nb.Crystal(*CELLS[cell], **more)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_lengths_and_angles_come_back(cell):
+    lengths, angles = lengths_and_angles(real_basis(crystal(cell, misset_deg=(12, -27, 41))))
+    np.testing.assert_allclose(lengths, CELLS[cell][0], rtol=1e-13)
+    np.testing.assert_allclose(angles, CELLS[cell][1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_real_and_reciprocal_vectors_are_dual(cell):
+    star = reciprocal_basis(*map(jnp.asarray, np.array(CELLS[cell], float)))
+    real = dual_basis(star)
+    np.testing.assert_allclose(real @ star.T, np.eye(3), atol=1e-14)
+    np.testing.assert_allclose(dual_basis(real), star, rtol=1e-12, atol=1e-17)
+
+
+def test_standard_setting():
+    star = np.asarray(reciprocal_basis(*map(jnp.asarray, np.array(CELLS["triclinic"], float))))
+    assert star[0, 1] == star[0, 2] == star[1, 2] == 0.0
+    assert star[0, 0] > 0 and star[1, 1] > 0 and star[2, 2] > 0
+
+
+def test_reciprocal_angles_of_a_hexagonal_cell():
+    lengths, angles = lengths_and_angles(reciprocal_basis(*map(jnp.asarray, np.array(CELLS["hexagonal"], float))))
+    np.testing.assert_allclose(angles, [90, 90, 60], rtol=1e-13)
+    np.testing.assert_allclose(lengths, [2 / (78 * np.sqrt(3)), 2 / (78 * np.sqrt(3)), 1 / 37], rtol=1e-13)
+
+
+@pytest.mark.parametrize("cell, slips", [("hexagonal", False), ("monoclinic", False), ("triclinic", True)])
+def test_c_parity_has_the_references_cell(cell, slips):
+    """The reference's z of c* is off when more than one angle is oblique; the edges are always as given."""
+    exact, reference = real_basis(crystal(cell)), real_basis(crystal(cell), "c-parity")
+    difference = float(jnp.max(jnp.abs(exact - reference)))
+    assert difference > 1e-3 if slips else difference < 1e-12
+    np.testing.assert_allclose(lengths_and_angles(reference)[0], CELLS[cell][0], rtol=1e-13)
+
+
+def test_misset_turns_about_x_then_y_then_z():
+    turned = real_basis(crystal(misset_deg=(90, 0, 90)))
+    x, y, z = np.asarray(real_basis(crystal())).T  # after x: (x, -z, y), after z: (z, x, y)
+    np.testing.assert_allclose(turned, np.stack([z, x, y], axis=1), atol=1e-12)
+
+
+def test_orientation_comes_before_the_misset():
+    angles = jnp.radians(jnp.array([10.0, 20.0, 30.0]))
+    orientation = xyz_rotation(jnp.array([0.3, -1.1, 2.0]))
+    turned = real_basis(crystal(orientation=orientation, misset_deg=(10, 20, 30)))
+    upright = real_basis(crystal())
+    np.testing.assert_allclose(turned, upright @ orientation.T @ xyz_rotation(angles).T, atol=1e-12)
+
+
+def test_a_cell_beside_a_matrix_stretches_c_parity_only():
+    both = crystal("orthorhombic", orientation=np.eye(3), matrix_cell_lengths_A=(31, 39, 52))
+    np.testing.assert_allclose(lengths_and_angles(real_basis(both))[0], (30, 40, 50), rtol=1e-13)
+    np.testing.assert_allclose(lengths_and_angles(real_basis(both, "c-parity"))[0], (31, 39, 52), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "goniometer, expected",
+    [
+        (nb.Goniometer(30, 1, phi_steps=4), [30, 30.25, 30.5, 30.75]),
+        (nb.Goniometer(0, 0, phi_steps=2), [0, 0]),
+        (nb.Goniometer(-1, 2, phi_steps=4), [-1, -0.5, 0, 0.5]),
+        (nb.Goniometer(5, 0.3, phi_steps=2, step_ratio=2.0), [5, 5.3]),
+    ],
+)
+def test_phi_is_the_start_of_each_slice(goniometer, expected):
+    angles = np.degrees(phi_angles(goniometer))
+    np.testing.assert_allclose(angles, expected, rtol=1e-14, atol=1e-14)
+    assert np.array_equal(angles == 0, np.array(expected) == 0), "whether an angle is exactly zero decides in c-parity"
+
+
+def test_phi_rotates_about_the_spindle():
+    real = real_basis(crystal())
+    steps = phi_rotated(real, nb.Goniometer(0, 180, phi_steps=2, spindle_axis=(0, 0, 2)))
+    np.testing.assert_array_equal(steps[0], real)
+    x, y, z = np.asarray(real).T
+    np.testing.assert_allclose(steps[1], np.stack([-y, x, z], axis=1), atol=1e-13)
+
+
+def test_mosaic_rotations_are_rotations_by_fractions_of_the_spread():
+    domains = domain_rotations(crystal(mosaic_spread_deg=2.0, mosaic_domains=8))
+    assert domains.shape == (8, 3, 3)
+    np.testing.assert_array_equal(domains[0], np.eye(3))
+    np.testing.assert_allclose(domains @ jnp.swapaxes(domains, 1, 2), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-14)
+    np.testing.assert_allclose(np.linalg.det(domains), 1.0, rtol=1e-14)
+    angles = np.degrees(np.arccos((np.trace(domains, axis1=1, axis2=2) - 1) / 2))
+    assert np.all(angles <= 2.0) and angles[1:].min() > 0
+
+
+def test_mosaic_domains_scale_with_the_spread():
+    narrow = crystal(mosaic_spread_deg=1.0, mosaic_domains=5)
+    wide = crystal(mosaic_spread_deg=2.0, mosaic_axes=narrow.mosaic_axes, mosaic_fractions=narrow.mosaic_fractions)
+    twice = jnp.einsum("dij,djk->dik", domain_rotations(narrow), domain_rotations(narrow))
+    np.testing.assert_allclose(domain_rotations(wide), twice, atol=1e-14)
+
+
+def test_orientations_have_the_domain_innermost():
+    steps = jnp.arange(18.0).reshape(2, 3, 3)
+    quarter = jnp.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    listed = orientations(steps, jnp.stack([jnp.eye(3), quarter]))
+    assert listed.shape == (4, 3, 3)
+    np.testing.assert_array_equal(listed[0], steps[0])
+    np.testing.assert_array_equal(listed[1], steps[0] @ quarter.T)
+    np.testing.assert_array_equal(listed[2], steps[1])

@@ -1,0 +1,63 @@
+"""The worked examples in a small form: fewer and larger pixels, few images, one start."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture
+def examples(monkeypatch):
+    """The examples' folder to import from, as if run there: users have not set strict rank promotion."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+def test_one_still_converges_within_the_limits(examples, capsys):
+    import one_still
+    import twenty_starts
+
+    found = one_still.main(["--unknown", "cell", "--binning", "2"])
+    assert found.result.converged and found.result.describes_the_data
+    assert found.result.history[0].distance > 100
+    assert twenty_starts.within_limits(found)
+    assert max(np.abs(p).max() for p in found.pulls().values()) < 4
+    printed = capsys.readouterr()
+    assert "strongest correlations" in printed.out and "step" in printed.err
+
+
+def test_amplitudes_from_three_stills(examples, capsys):
+    import structure_factors
+
+    found = structure_factors.main(["--images", "3", "--binning", "2"])
+    assert found.result.converged
+    assert found.significant.sum() > 80
+    assert found.r1(found.started) > 0.13 and found.r1(found.refined) < 0.04
+    assert "R1" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_study_of_starts_and_its_figures(examples, tmp_path):
+    pytest.importorskip("matplotlib")
+    import one_still
+    import structure_factors
+    import twenty_starts
+
+    options = ["--starts", "3", "--binning", "2", "--json", str(tmp_path / "a.json"), "--plots", str(tmp_path)]
+    found = twenty_starts.main(options)
+    assert [one["converged"] for one in found] == [3, 3]
+    assert [one["within_limits"] for one in found] == [3, 3]
+    both = one_still.main(["--unknown", "both", "--binning", "2", "--plots", str(tmp_path)])
+    assert both.result.correlation("detector.distance_mm", "crystal.cell_lengths_A[0]") > 0.99
+    structure_factors.main(["--images", "2", "--binning", "2", "--per-image", "--plots", str(tmp_path)])
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "a.json",
+        "twenty_starts.png",
+        "one_still_both.png",
+        "correlations_both.png",
+        "structure_factors.png",
+    }

@@ -1,0 +1,145 @@
+"""Spot shapes: the factors of square, round, gaussian and top-hat crystals."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nanobrag_jax.lattice import Lattice, grating_factors, lattice_factor, nearest_index, square_intensity
+from nanobrag_jax.polynomials import sin_pi
+from nanobrag_jax.vectors import Vec3, as_vec3
+
+N_CELLS = (5.0, 6.0, 9.0)
+RECIPROCAL = np.array([[0.03, 0.002, -0.004], [0.0, 0.027, 0.003], [0.005, -0.001, 0.022]])
+
+
+def lattice(shape="square", n_cells=N_CELLS, fudge=1.0):
+    n = Vec3(*(jnp.asarray(x, float) for x in n_cells))
+    return Lattice(n, n, jnp.asarray(fudge), jnp.asarray(RECIPROCAL), shape)
+
+
+def at(*hkl):
+    return Vec3(*(jnp.asarray(x, float) for x in hkl))
+
+
+def some_points(count=200, spread=30.0):
+    return np.random.default_rng(5).uniform(-spread, spread, (3, count))
+
+
+def test_sine_polynomial():
+    x = np.linspace(-0.5, 0.5, 1001)
+    np.testing.assert_allclose(sin_pi(jnp.asarray(x)), np.sin(np.pi * x), rtol=2e-13, atol=1e-16)
+
+
+@pytest.mark.parametrize(
+    "x, expected", [(0.5, 0.0), (-0.5, -1.0), (0.5000001, 1.0), (2.3, 2.0), (-2.7, -3.0), (1.5, 1.0)]
+)
+def test_halves_belong_to_the_lower_index(x, expected):
+    assert nearest_index(jnp.asarray(x)) == expected
+
+
+def sine_ratio(n, h):
+    return np.sin(np.pi * n * h) / np.sin(np.pi * h)
+
+
+def test_gratings_are_ratios_of_sines():
+    points = some_points()
+    for found, n, h in zip(grating_factors(at(*points), as_vec3(jnp.asarray(N_CELLS))), N_CELLS, points, strict=True):
+        np.testing.assert_allclose(found, sine_ratio(n, h), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("n", [1.0, 2.0, 7.0, 100.0])
+@pytest.mark.parametrize("h", [0.0, 3.0, -4.0])
+def test_gratings_at_a_lattice_point(n, h):
+    """Always N in size; for an even N the ratio of sines changes sign from one lattice point to the next."""
+    (found, *_) = grating_factors(at(h, 0, 0), at(n, 1, 1))
+    sign = -1.0 if n % 2 == 0 and h % 2 == 1 else 1.0
+    assert found == pytest.approx(sign * n, rel=1e-13)
+
+
+def test_one_cell_scatters_the_same_everywhere():
+    np.testing.assert_allclose(np.stack(grating_factors(at(*some_points()), at(1, 1, 1))), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("delta", [0.0, 1e-300, 1e-16, 1e-9, 1e-5, 0.5])
+def test_square_intensity_near_a_lattice_point(delta):
+    hkl, cells = at(2 + delta, -1, 4), at(*N_CELLS)
+    found = float(square_intensity(hkl, cells, cells, jnp.asarray(3.0), jnp.asarray(2.0)))
+    near = N_CELLS[0] if delta < 1e-12 else sine_ratio(N_CELLS[0], delta)
+    assert found == pytest.approx(2 * (3 * near * 6 * 9) ** 2, rel=1e-9)
+
+
+def test_square_intensity_is_the_square_of_the_factors():
+    hkl, cells = at(*some_points()), at(*N_CELLS)
+    product = np.prod(np.stack(grating_factors(hkl, cells)), axis=0)
+    found = square_intensity(hkl, cells, cells, jnp.full(200, 3.0), jnp.full(200, 0.5))
+    np.testing.assert_allclose(found, 0.5 * (3 * product) ** 2, rtol=1e-12)
+
+
+def test_zeros_between_the_lattice_points():
+    """F_latt vanishes at h = m/N: N − 1 zeros, and N − 2 side maxima, between two lattice points."""
+    (found, *_) = grating_factors(at(np.arange(1, 5) / 5, np.zeros(4), np.zeros(4)), at(*N_CELLS))
+    np.testing.assert_allclose(found, 0.0, atol=1e-14)
+
+
+def test_the_number_of_cells_is_continuous():
+    """Between whole numbers N the factor is sin(πNδ)/sin(πδ) with δ the distance to the lattice point."""
+    hkl, cells = at(2.07, 0, 0), at(5.3, 1, 1)
+    found = float(square_intensity(hkl, cells, cells, jnp.asarray(1.0), jnp.asarray(1.0)))
+    assert found == pytest.approx(sine_ratio(5.3, 0.07) ** 2, rel=1e-11)
+
+
+def sinc3(x):
+    return 3 * (np.sin(x) / x - np.cos(x)) / x**2
+
+
+@pytest.mark.parametrize("fudge", [1.0, 0.3])
+def test_round_crystal(fudge):
+    points = some_points()
+    delta = points - np.ceil(points - 0.5)
+    radius = np.pi * np.sqrt(fudge * np.sum((delta * np.array(N_CELLS)[:, None]) ** 2, axis=0))
+    expected = 270 * 0.723601254558268 * sinc3(radius)
+    np.testing.assert_allclose(lattice_factor(lattice("round", fudge=fudge), at(*points)), expected, atol=1e-11)
+
+
+@pytest.mark.parametrize("shape, peak", [("round", 270 * 0.723601254558268), ("gauss", 270.0), ("tophat", 270.0)])
+def test_peak_at_a_lattice_point(shape, peak):
+    assert float(lattice_factor(lattice(shape), at(3, -2, 7))) == pytest.approx(peak, rel=1e-14)
+
+
+def test_round_crystal_is_smooth_where_its_series_ends():
+    radius = np.linspace(0.08, 0.12, 41)  # of π: the series is used up to 0.1
+    found = lattice_factor(lattice("round", (1, 1, 1)), at(radius, 0 * radius, 0 * radius))
+    np.testing.assert_allclose(found, 0.723601254558268 * sinc3(np.pi * radius), rtol=1e-11)
+
+
+def offsets_sqr(points):
+    delta = points - np.ceil(points - 0.5)
+    return np.sum((RECIPROCAL.T @ delta) ** 2, axis=0) * 270.0**2
+
+
+@pytest.mark.parametrize("fudge", [1.0, 0.01])
+def test_gaussian_crystal(fudge):
+    points = some_points()
+    expected = 270 * np.exp(-offsets_sqr(points) * fudge / 0.63)
+    np.testing.assert_allclose(lattice_factor(lattice("gauss", fudge=fudge), at(*points)), expected, rtol=1e-11)
+
+
+def test_top_hat_crystal():
+    points = some_points(spread=0.5)
+    found = np.asarray(lattice_factor(lattice("tophat", fudge=0.05), at(*points)))
+    np.testing.assert_array_equal(found, np.where(offsets_sqr(points) * 0.05 < 0.3969, 270.0, 0.0))
+    assert 0 < np.sum(found > 0) < found.size
+
+
+@pytest.mark.parametrize("shape", ["square", "round", "gauss", "tophat"])
+def test_spots_repeat_from_index_to_index(shape):
+    points = some_points(spread=0.49)
+    moved = points + np.array([[3.0], [-8.0], [2.0]])
+
+    def peak(hkl):
+        if shape == "square":
+            cells = at(*N_CELLS)
+            return square_intensity(hkl, cells, cells, jnp.ones(200), jnp.ones(200))
+        return lattice_factor(lattice(shape), hkl)
+
+    np.testing.assert_allclose(peak(at(*moved)), peak(at(*points)), rtol=1e-9, atol=1e-9)
