@@ -509,17 +509,14 @@ def help_text() -> str:
 
 
 def markdown_table() -> str:
-    """The flag table for the documentation: one Markdown table for each group."""
-    lines = []
+    """The flag table for the documentation, in Markdown."""
+    lines = ["| group | flag | value | unit | allowed | default | effect | setting |", "|" + "---|" * 8]
     for title, flags in GROUPS.items():
-        lines += [f"### {title}", "", "| flag | value | unit | allowed | default | effect | setting |"]
-        lines.append("|" + "---|" * 7)
         for flag in flags:
             names = " ".join(f"`{name}`" for name in flag.spellings)
             settings = " ".join(f"`{name}`" for name in flag.settings)
             default = _default_text(flag).removeprefix("default ")
             effect = flag.help or "read, and of no effect"
-            cells = (names, flag.argument, flag.unit, flag.bounds, default, effect, settings)
+            cells = (title, names, flag.argument, flag.unit, flag.bounds, default, effect, settings)
             lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

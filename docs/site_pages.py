@@ -1,0 +1,61 @@
+"""Pages of the site that are made when it is built: what stands in one place already is not written down twice.
+
+mkdocs calls `on_files` (see mkdocs.yml). The overview is the README, the flags come from the table of the command line,
+and the pages on golden data, changes and citation from the files in the repository's root.
+"""
+
+from pathlib import Path
+
+from nanobrag_jax import flags
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FLAGS_HEAD = """# Every flag
+
+This page is made from the table that the command itself reads ({count} flags), as is `python -m nanobrag_jax --help`.
+
+- One dash or two; a value follows its flag; of several the last one wins.
+- A spelling that ends in `…` stands for any continuation.
+- Flags that others of the line make useless are named in a note on stderr; a flag that does not exist is an error that
+  names the nearest one that does.
+- The last column is the name of the setting in Python: `nanobrag_jax.flags.parse([...]).get("distance_mm")`.
+- Whatever belongs to the reference program behaves as [its description](reference.md) says.
+
+"""
+
+CITE = """# How to cite
+
+If images or refinements made with this package are part of a publication, cite the package with the version you used
+(`python -m nanobrag_jax --version`), and the program whose physics it reproduces: nanoBragg by James Holton.
+`CITATION.cff` in the root of the repository has the same in a form that reference managers and GitHub read:
+
+```yaml
+{cff}
+```
+"""
+
+
+def root_page(name: str) -> str:
+    """A Markdown file of the repository's root, with its links as seen from docs/."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return text.replace("](golden_data/README.md)", "](golden_data.md)").replace("](docs/", "](")
+
+
+def pages() -> dict[str, str]:
+    """Path in the site → Markdown."""
+    return {
+        "index.md": root_page("README.md"),
+        "changelog.md": root_page("CHANGELOG.md"),
+        "golden_data.md": root_page("golden_data/README.md"),
+        "flags.md": FLAGS_HEAD.format(count=len(flags.FLAGS)) + flags.markdown_table(),
+        "cite.md": CITE.format(cff=(ROOT / "CITATION.cff").read_text(encoding="utf-8").strip()),
+    }
+
+
+def on_files(files, config):
+    """Add the pages to those of docs/ (a hook of mkdocs)."""
+    from mkdocs.structure.files import File
+
+    for path, text in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
