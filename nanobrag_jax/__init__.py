@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .assemble import experiment_from_args as experiment_from_args
     from .dials import experiment_from_expt as experiment_from_expt
     from .dials_export import to_expt as to_expt
+    from .effects import DetectorEffects as DetectorEffects
+    from .effects import detect as detect
     from .errors import InputError as InputError
     from .experiment import Beam as Beam
     from .experiment import Crystal as Crystal
@@ -35,6 +37,7 @@ else:
         assemble="experiment_from_args",
         dials="experiment_from_expt",
         dials_export="to_expt",
+        effects="DetectorEffects detect",
         errors="InputError",
         experiment="Beam Crystal Detector Experiment Goniometer Sampling",
         panels="panel_experiment",

@@ -18,6 +18,8 @@ import numpy as np
 from . import bands, flags, report
 from .assemble import Assembly, assemble
 from .compilation_cache import use_compilation_cache
+from .effects import noise_image
+from .effects.command import check_effects, described, effects_from_settings, wants_effects
 from .errors import InputError, UsageError
 from .experiment import Experiment
 from .flags import Settings
@@ -102,6 +104,7 @@ def simulate_to_files(settings: Settings) -> None:
     times = [time.perf_counter()]
     paths = planned_outputs(settings)
     check_outputs(settings, paths)
+    check_effects(settings)
     assembly = assemble(settings)
     mode = settings.get("mode")
     panels = range(len(split_panels(assembly.experiment.detector)))
@@ -188,6 +191,8 @@ def _outputs(
     rows = [(label, f"{scale:g}") for name, (label, scale) in scales.items() if name in paths]
     if "noise_path" in paths:
         rows.append(("noise seed", f"{seed}"))
+        if wants_effects(settings):
+            rows.append(("detector effects", described(settings)))
     outputs = []
 
     def add(name: str, panel: int, pieces: Sequence[bytes | memoryview]) -> None:
@@ -202,7 +207,11 @@ def _outputs(
         if "pgm_path" in paths:
             add("pgm_path", panel, pgm_bytes(pgm_image(image, pgm_scale), pgm_scale))
         if "noise_path" in paths:
-            noise = make_noise(image, seed + panel, adc, roi, mode)
+            if wants_effects(settings):
+                effects = effects_from_settings(settings, float(experiment.detector.pixel_size_mm))
+                noise = noise_image(jnp.asarray(image), effects, seed, panel=panel, roi=roi)
+            else:
+                noise = make_noise(image, seed + panel, adc, roi, mode)
             rows.append(("noise photons", f"{float(noise.photons):.0f}"))
             rows.append(("noise overloads", f"{int(noise.overloads)}"))
             add("noise_path", panel, smv_bytes(np.asarray(noise.image), header))

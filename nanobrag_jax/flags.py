@@ -28,6 +28,7 @@ BOUNDS: dict[str, Callable[[float], bool]] = {
     ">= 0": lambda x: x >= 0,
     ">= 1": lambda x: x >= 1,
     "from -1 to 1": lambda x: -1 <= x <= 1,
+    "from 0 to 100": lambda x: 0 <= x <= 100,
     "from -2147483646 to 2147483646": lambda x: abs(x) < LARGEST_INT,
 }
 SEED = "from -2147483646 to 2147483646"
@@ -296,6 +297,17 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-progress", "progress", default=True, help="progress meter"),
         Flag("-noprogress", "progress", constant=False, help="no progress meter"),
     ),
+    "Noise image": (
+        Flag("-flicker", "flicker_percent", "float", "%", ">= 0", help="rms change of the beam from shot to shot"),
+        Flag("-psf", "psf", "word", choices=("gauss", "fiber"), help="shape of the detector's point-spread function"),
+        Flag("-psf_fwhm -fwhm", "psf_fwhm_mm", "float", "mm", "> 0", help="its full width at half maximum"),
+        Flag("-calibnoise", "calibnoise_percent", "float", "%", ">= 0", help="rms error of a pixel's sensitivity"),
+        Flag("-gain", "gain", "float", "ADU/photon", "> 0", help="reading of one photon (1)"),
+        Flag("-readnoise", "readnoise_adu", "float", "ADU", ">= 0", help="rms noise of reading a pixel"),
+        Flag("-saturation", "saturation_adu", "float", "ADU", "> 0", help="largest reading (65535)"),
+        Flag("-dead", "dead_percent", "float", "%", "from 0 to 100", help="pixels that read 0, drawn at random"),
+        Flag("-detector_seed", "detector_seed", "int", "", SEED, 1, help="seed of -calibnoise and -dead"),
+    ),
     "Without effect": (
         Flag("-stol", kind="ignored"), Flag("-4stol", kind="ignored"), Flag("-Q", kind="ignored"),
         Flag("-stolout", kind="ignored"), Flag("-coherent"), Flag("-density", kind="ignored"),
@@ -308,6 +320,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
 }  # fmt: skip
 
 FLAGS: tuple[Flag, ...] = tuple(flag for group in GROUPS.values() for flag in group)
+NOISE_FLAGS = GROUPS["Noise image"]
 
 
 def _key(spelling: str) -> str:
@@ -456,6 +469,7 @@ def _cell(flag: Flag, spelling: str, words: list[str]) -> tuple[object, int]:
 
 
 _VECTORS = tuple(flag.setting for flag in FLAGS if flag.kind == "vector")
+_NOISE = tuple(flag.setting for flag in NOISE_FLAGS)
 _GRID = tuple(flag.setting for flag in GROUPS["Beam"] if flag.setting.startswith(("hdiv", "vdiv", "disp", "round_")))
 
 
@@ -463,6 +477,7 @@ def _without_effect(settings: Settings) -> list[str]:
     """Notes on flags that others of the line make useless, in both modes."""
     get = settings.get
     convention, flux = get("convention"), get("flux_per_s")
+    pattern = get("calibnoise_percent") or get("dead_percent")
     rules = (
         (_VECTORS, convention != "CUSTOM", f"has no effect with the {convention} convention, which comes later"),
         (("detsize_f_mm",), "detpixels_f" in settings, "has no effect beside a pixel count"),
@@ -474,7 +489,9 @@ def _without_effect(settings: Settings) -> list[str]:
         (("mosaic_seed",), not get("mosaic_deg"), "has no effect without a mosaic spread"),
         (("fudge",), get("xtal_shape") == "square", "has no effect on square crystals"),
         (("polarization",), get("nopolar"), "has no effect with -nopolar"),
-        (("noise_seed",), not get("write_noise"), "has no effect with -nonoise"),
+        (("noise_seed", *_NOISE), not get("write_noise"), "has no effect with -nonoise"),
+        (("psf_fwhm_mm",), not get("psf"), "has no effect without -psf"),
+        (("detector_seed",), not pattern, "has no effect without -calibnoise or -dead"),
         (("pgm_scale",), not get("write_pgm"), "has no effect with -nopgm"),
     )
     seen: dict[str, None] = {}

@@ -5,7 +5,6 @@ number of blocks and on any number of devices. The reference's own noise, which 
 pixel order, is `reference_noise` (docs/reference.md section 7).
 """
 
-import math
 from functools import partial
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer, ScalarLike, UInt
 
 from nanobrag_jax.errors import InputError
+from nanobrag_jax.pixel_random import as_key, normal_of, pixel_bits
 from nanobrag_jax.reference_noise import OVERLOAD_LEVEL as OVERLOAD_LEVEL
 from nanobrag_jax.reference_noise import NoiseImage as NoiseImage
 from nanobrag_jax.reference_noise import reference_noise as reference_noise
@@ -39,7 +39,7 @@ def poisson_image(
     """
     if image.ndim != 2:
         raise InputError(f"a noise image is made from an image with two axes (slow, fast), got shape {image.shape}")
-    return _noisy(_key(seed), image, adc, roi)
+    return _noisy(as_key(seed), image, adc, roi)
 
 
 @partial(jax.jit, static_argnames="roi")
@@ -65,21 +65,12 @@ def poisson_counts(
     (M. B. Giles, ACM Trans. Math. Softw. 42 (2016) 7), whose cumulative probabilities are within 2e-5 at a mean of 20,
     5e-6 at 30 and 4e-7 at 100.
     """
-    return _counts(_key(seed), means, index)
-
-
-def _key(seed: int | np.integer | Array) -> Array:
-    if isinstance(seed, (int, np.integer)):
-        seed = jnp.asarray(np.uint32(int(seed) & 0xFFFFFFFF))  # one meaning, whether 64-bit integers are on or off
-    if jnp.ndim(seed) == 0 and jnp.issubdtype(seed.dtype, jnp.integer):
-        return jax.random.key(seed.astype(np.uint32), impl="threefry2x32")
-    return seed
+    return _counts(as_key(seed), means, index)
 
 
 @jax.jit
 def _counts(key: Array, means: Float[Array, "..."], index: Integer[Array, "..."]) -> Float[Array, "..."]:
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, index.ravel().astype(jnp.uint32))
-    bits = jax.vmap(lambda one: jax.random.bits(one, (), jnp.uint32))(keys).reshape(means.shape)
+    bits = pixel_bits(key, index)
     means = jnp.asarray(means, jnp.float32)
     means = jnp.where(means > 0.0, jnp.minimum(means, _LARGEST_MEAN), 0.0)
     few = means < _SUM_BELOW
@@ -102,9 +93,7 @@ def _count_by_sum(bits: UInt[Array, "..."], means: Float[Array, "..."]) -> Float
 
 def _count_by_expansion(bits: UInt[Array, "..."], means: Float[Array, "..."]) -> Float[Array, "..."]:
     """The count from a normal deviate w, by the inverse distribution in powers of 1/√mean, means of 20 and more."""
-    # 23 bits and a half are exact in single precision: never ±1, where the deviate is infinite.
-    signed = ((bits >> 9).astype(jnp.float32) + 0.5) * jnp.float32(2.0**-22) - 1.0
-    w = jnp.float32(math.sqrt(2.0)) * jax.lax.erf_inv(signed)
+    w = normal_of(bits)
     step = jax.lax.rsqrt(jnp.maximum(means, _SUM_BELOW))
     square = w * w
     shift = 1.0 / 3.0 + square / 6.0

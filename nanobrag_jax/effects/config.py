@@ -1,0 +1,94 @@
+"""Which effects a detector has, and how strong they are."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from nanobrag_jax import checks
+from nanobrag_jax.checks import optional_leaf
+from nanobrag_jax.errors import InputError
+from nanobrag_jax.typing import Mask, Scalar
+
+PSF_SHAPES = ("gauss", "fiber")
+
+
+class DetectorEffects(eqx.Module):
+    """The effects of a detector, in the order in which `detect` applies them. What is None or False is left out.
+
+    **Arguments:** `flicker_percent`: rms change of the beam's intensity from one exposure to the next; `shot_noise`:
+    whether photons are counted instead of expected; `psf`: shape of the point-spread function, gauss or fiber, with
+    `psf_fwhm_pixels` its full width at half maximum and `psf_radius_pixels` how far it reaches (None: over the whole
+    image); `calibration_percent`: rms error of a pixel's sensitivity; `gain_adu_per_photon`; `readout_adu`: rms noise
+    of reading a pixel; `offset_adu`: what an empty pixel reads; `saturation_adu`: the largest reading; `dead_fraction`
+    of the pixels, drawn at random, and `dead_mask` (slow, fast), True where a pixel is dead, read `dead_value_adu`.
+    Calibration errors and dead pixels are the detector's own: `detector_seed` decides where they are, whatever the key
+    of the exposure.
+
+    **Raises** `InputError` for strengths that are out of range. Source: docs/detector.md.
+    """
+
+    flicker_percent: Scalar | None
+    psf_fwhm_pixels: Scalar | None
+    calibration_percent: Scalar | None
+    gain_adu_per_photon: Scalar | None
+    readout_adu: Scalar | None
+    offset_adu: Scalar | None
+    saturation_adu: Scalar | None
+    dead_fraction: Scalar | None
+    dead_mask: Mask | None
+    dead_value_adu: Scalar | None
+    shot_noise: bool = eqx.field(static=True)
+    psf: Literal["gauss", "fiber"] | None = eqx.field(static=True)
+    psf_radius_pixels: int | None = eqx.field(static=True)
+    detector_seed: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        *,
+        flicker_percent=None,
+        shot_noise: bool = False,
+        psf: Literal["gauss", "fiber"] | None = None,
+        psf_fwhm_pixels=None,
+        psf_radius_pixels: int | None = None,
+        calibration_percent=None,
+        gain_adu_per_photon=None,
+        readout_adu=None,
+        offset_adu=None,
+        saturation_adu=None,
+        dead_fraction=None,
+        dead_mask=None,
+        dead_value_adu=None,
+        detector_seed: int = 1,
+    ):
+        if psf is not None:
+            checks.one_of("psf", psf, PSF_SHAPES)
+        if (psf is None) != (psf_fwhm_pixels is None):
+            raise InputError(f"psf and psf_fwhm_pixels belong together, got {psf} and {psf_fwhm_pixels}")
+        if psf_radius_pixels is not None:
+            checks.count("psf_radius_pixels", psf_radius_pixels)
+        self.flicker_percent = optional_leaf(flicker_percent)
+        self.shot_noise = bool(shot_noise)
+        self.psf, self.psf_fwhm_pixels = psf, optional_leaf(psf_fwhm_pixels)
+        self.psf_radius_pixels = None if psf_radius_pixels is None else int(psf_radius_pixels)
+        self.calibration_percent = optional_leaf(calibration_percent)
+        self.gain_adu_per_photon = optional_leaf(gain_adu_per_photon)
+        self.readout_adu = optional_leaf(readout_adu)
+        self.offset_adu = optional_leaf(offset_adu)
+        self.saturation_adu = optional_leaf(saturation_adu)
+        self.dead_fraction = optional_leaf(dead_fraction)
+        self.dead_mask = None if dead_mask is None else jnp.asarray(np.asarray(dead_mask, bool))
+        self.dead_value_adu = optional_leaf(dead_value_adu)
+        self.detector_seed = int(detector_seed)
+
+    def __check_init__(self):
+        checks.not_negative("flicker_percent", self.flicker_percent)
+        checks.positive("psf_fwhm_pixels", self.psf_fwhm_pixels)
+        checks.not_negative("calibration_percent", self.calibration_percent)
+        checks.positive("gain_adu_per_photon", self.gain_adu_per_photon)
+        checks.not_negative("readout_adu", self.readout_adu)
+        checks.finite("offset_adu", self.offset_adu)
+        checks.positive("saturation_adu", self.saturation_adu)
+        checks.require("dead_fraction", self.dead_fraction, "between 0 and 1", lambda x: (x >= 0) & (x <= 1))
+        checks.finite("dead_value_adu", self.dead_value_adu)
