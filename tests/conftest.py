@@ -47,6 +47,19 @@ def keep_programs(folder: Path):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
+MOST_MAPPINGS = 20_000
+"""Memory mappings of a process before compiled programs are let go; Linux ends a process that wants more than 65 530."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def let_programs_go():
+    """Each compiled program holds some two hundred memory mappings: a whole run in one process needs too many."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and len(mappings.read_bytes().splitlines()) > MOST_MAPPINGS:
+        jax.clear_caches()
+
+
 @pytest.fixture
 def unchecked():
     """No run-time type checks in this test: what a user meets who gives a value of the wrong type or shape."""
