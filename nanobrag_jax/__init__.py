@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .experiment import Experiment as Experiment
     from .experiment import Goniometer as Goniometer
     from .experiment import Sampling as Sampling
+    from .formats import write_image as write_image
     from .panels import panel_experiment as panel_experiment
     from .render import simulate as simulate
     from .render import simulate_pixels as simulate_pixels
@@ -40,6 +41,7 @@ else:
         effects="DetectorEffects detect",
         errors="InputError",
         experiment="Beam Crystal Detector Experiment Goniometer Sampling",
+        formats="write_image",
         panels="panel_experiment",
         render="simulate simulate_pixels",
         spectra="spectrum_beam",

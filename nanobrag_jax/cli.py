@@ -23,24 +23,24 @@ from .effects.command import check_effects, described, effects_from_settings, wa
 from .errors import InputError, UsageError
 from .experiment import Experiment
 from .flags import Settings
+from .formats.names import format_of_output
+from .formats.write import format_notes, image_outputs
 from .io.fdump import fdump_bytes
 from .io.pgm import pgm_bytes
-from .io.raw import raw_bytes
-from .io.smv import smv_bytes
 from .noise import DEFAULT_SEED, NoiseImage, poisson_image, reference_noise
 from .output import (
     FloatImage,
     Output,
     default_int_scale,
     default_pgm_scale,
-    header_items,
     int_image,
+    panel_path,
     pgm_image,
     statistics,
     window_of,
     write_outputs,
 )
-from .output_plan import check_outputs, flag_of, panel_path, planned_outputs
+from .output_plan import USUAL_FORMATS, check_outputs, flag_of, planned_outputs
 from .panels import panel_experiment, split_panels
 from .progress import Progress
 from .trace import trace_pixel
@@ -111,7 +111,8 @@ def simulate_to_files(settings: Settings) -> None:
     experiments = [panel_experiment(assembly.experiment, panel) for panel in panels]
     traced = _traced_pixel(settings, experiments)
     jobs = [bands.prepare(experiment, mode) for experiment in experiments]
-    for note in assembly.notes:
+    frames = [job.scene.frame for job in jobs]
+    for note in [*assembly.notes, *_format_notes(paths, experiments, frames)]:
         print(f"{NAME}: note: {note}", file=sys.stderr)
     _say(f"{NAME} {__version__}, mode {mode}\n{report.text(_derived(assembly, experiments, jobs))}")
     times.append(time.perf_counter())
@@ -129,7 +130,11 @@ def simulate_to_files(settings: Settings) -> None:
         progress.finish()
     times.append(time.perf_counter())
     outputs, rows = _outputs(settings, assembly, experiments, jobs, images, paths)
-    write_outputs(outputs)
+    progress = Progress(settings.get("progress"), doing="writing")
+    try:
+        write_outputs(outputs, progress)
+    finally:
+        progress.finish()
     times.append(time.perf_counter())
     rows += [(f"written ({output.flag})", output.path) for output in outputs]
     _say(report.text([*rows, _spent(times)]))
@@ -139,6 +144,16 @@ def simulate_to_files(settings: Settings) -> None:
         for experiment, image in zip(experiments, images, strict=True):
             for lines in report.pixel_list(image, window_of(image.shape, experiment.sampling.roi), _mask(experiment)):
                 _say(lines)
+
+
+def _format_notes(paths: dict[str, str], experiments, frames) -> list[str]:
+    """What the formats of the outputs cannot say, once each, and names that mislead."""
+    notes = []
+    for name in USUAL_FORMATS.keys() & paths.keys():
+        kind, misleading = format_of_output(paths[name], USUAL_FORMATS[name])
+        notes += [misleading] if misleading else []
+        notes += [f"{paths[name]}: {note}" for note in format_notes(kind, experiments, frames)]
+    return sorted(notes)
 
 
 def _mask(experiment: Experiment) -> np.ndarray | None:
@@ -193,19 +208,19 @@ def _outputs(
         rows.append(("noise seed", f"{seed}"))
         if wants_effects(settings):
             rows.append(("detector effects", described(settings)))
-    outputs = []
-
-    def add(name: str, panel: int, pieces: Sequence[bytes | memoryview]) -> None:
-        outputs.append(Output(flag_of(settings, name), panel_path(paths[name], panel, len(images)), pieces))
-
+    frames = [job.scene.frame for job in jobs]
+    kept: dict[str, list] = {"float_path": list(images), "int_path": [], "noise_path": [], "png_path": list(images)}
+    pictures = []
     for panel, (experiment, job, image) in enumerate(zip(experiments, jobs, images, strict=True)):
-        roi, header = experiment.sampling.roi, header_items(experiment, job.scene.frame)
+        roi = experiment.sampling.roi
         heading = [] if len(images) == 1 else [("panel", f"{panel}")]
         rows += heading + report.statistics_rows(found[panel], experiment, job.scene.frame)
-        add("float_path", panel, raw_bytes(image))
-        add("int_path", panel, smv_bytes(int_image(image, int_scale, adc, roi), header))
+        kept["int_path"].append(int_image(image, int_scale, adc, roi))
         if "pgm_path" in paths:
-            add("pgm_path", panel, pgm_bytes(pgm_image(image, pgm_scale), pgm_scale))
+            path = panel_path(paths["pgm_path"], panel, len(images))
+            pictures.append(
+                Output(flag_of(settings, "pgm_path"), path, pgm_bytes(pgm_image(image, pgm_scale), pgm_scale))
+            )
         if "noise_path" in paths:
             if wants_effects(settings):
                 effects = effects_from_settings(settings, float(experiment.detector.pixel_size_mm))
@@ -214,7 +229,14 @@ def _outputs(
                 noise = make_noise(image, seed + panel, adc, roi, mode)
             rows.append(("noise photons", f"{float(noise.photons):.0f}"))
             rows.append(("noise overloads", f"{int(noise.overloads)}"))
-            add("noise_path", panel, smv_bytes(np.asarray(noise.image), header))
+            kept["noise_path"].append(np.asarray(noise.image))
+    outputs = []
+    for name, usual in USUAL_FORMATS.items():
+        if name in paths:
+            flag, (kind, _) = flag_of(settings, name), format_of_output(paths[name], usual)
+            rings = settings.get("png_rings")
+            outputs += image_outputs(flag, paths[name], kind, kept[name], experiments, frames, rings=rings)
+    outputs += pictures
     table = assembly.table
     if "dump_path" in paths and table is not None:
         filled = np.where(table.given, table.values, settings.get("default_F"))

@@ -51,8 +51,7 @@ def to_expt(
     beam = experiment.beam
     direction = np.asarray(beam.direction, float)
     direction = direction / np.linalg.norm(direction)
-    axis = int(np.argmax(np.abs(direction)))
-    turn = _TO_DIALS.get((axis, int(np.sign(direction[axis]))), np.eye(3))
+    turn = turn_to_dials(direction)
     panel_options = {"gain": gain, "pedestal": pedestal, "trusted_range": trusted_range}
     panels = _panels_of(experiment, turn, like, {k: v for k, v in panel_options.items() if v is not None}, mode)
     goniometer = experiment.goniometer
@@ -76,6 +75,12 @@ def to_expt(
         imageset=_imageset(image, template),
     )
     write_expt(path, [record])
+
+
+def turn_to_dials(direction: np.ndarray) -> np.ndarray:
+    """The rotation that takes a beam along the lab's +x or +z, or near to it, to −z; none for another beam."""
+    axis = int(np.argmax(np.abs(direction)))
+    return _TO_DIALS.get((axis, int(np.sign(direction[axis]))), np.eye(3))
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -140,6 +140,7 @@ def _convention(name: str) -> Flag:
 BEAM = (("pivot", "beam"),)
 SAMPLE = (("pivot", "sample"),)
 MODES = ("spec", "c-parity")
+BY_NAME = "miniCBF (.cbf), NeXus (.h5 .hdf5 .nxs) or npy (.npy)"
 
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "Structure factors": (
@@ -279,17 +280,21 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("--phi-carryover-mode", "mode", "word", choices=MODES, help="another name of -mode"),
     ),
     "Output": (
-        Flag("-floatfile -floatimage", "float_path", "path", default="floatimage.bin", help="float32 image"),
-        Flag("-intfile -intimage", "int_path", "path", default="intimage.img", help="SMV image without noise"),
+        Flag("-floatfile -floatimage", "float_path", "path", default="floatimage.bin",
+             help=f"image of photons: raw float32, or by its name {BY_NAME}"),
+        Flag("-intfile -intimage", "int_path", "path", default="intimage.img",
+             help=f"image of scaled counts without noise: SMV, or by its name {BY_NAME}"),
         Flag("-pgmfile -pgmimage", "pgm_path", "path", default="image.pgm", also=(("write_pgm", True),),
              help="PGM image"),
         Flag("-nopgm", "write_pgm", constant=False, default=True, help="no PGM image"),
         Flag("-noisefile -noiseimage", "noise_path", "path", default="noiseimage.img", also=(("write_noise", True),),
-             help="SMV image with noise"),
+             help=f"image of counts with noise: SMV, or by its name {BY_NAME}"),
         Flag("-nonoise", "write_noise", constant=False, default=True, help="no noise image"),
-        Flag("-scale", "int_scale", "float", "", "> 0", help="scale of the SMV image (brightest pixel to 55000)"),
+        Flag("-png", "png_path", "path", help="PNG preview of the photons, on a logarithmic scale"),
+        Flag("-png_rings", "png_rings", default=False, help="resolution rings in the preview"),
+        Flag("-scale", "int_scale", "float", "", "> 0", help="scale of the integer image (brightest pixel to 55000)"),
         Flag("-pgmscale", "pgm_scale", "float", "", "> 0", help="scale of the PGM image (five rmsd to 250)"),
-        Flag("-adc", "adc_offset", "float", default=40.0, help="offset of the SMV images"),
+        Flag("-adc", "adc_offset", "float", default=40.0, help="offset of the integer and the noise image"),
         Flag("-seed", "noise_seed", "int", bounds=SEED, help="seed of the noise"),
         Flag("-printout", "printout", default=False, help="report of every pixel"),
         Flag("-printout_pixel", "printout_pixel", "int", "", ">= 0", count=2, also=(("printout", True),),
@@ -493,6 +498,7 @@ def _without_effect(settings: Settings) -> list[str]:
         (("psf_fwhm_mm",), not get("psf"), "has no effect without -psf"),
         (("detector_seed",), not pattern, "has no effect without -calibnoise or -dead"),
         (("pgm_scale",), not get("write_pgm"), "has no effect with -nopgm"),
+        (("png_rings",), get("png_path") is None, "has no effect without -png"),
     )
     seen: dict[str, None] = {}
     for names, useless, why in rules:

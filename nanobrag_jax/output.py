@@ -4,7 +4,8 @@ Numpy only. Whole images are walked a few rows at a time, so that double precisi
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,11 +37,12 @@ class Statistics(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A file to write: the flag that names it, its path, and its content in pieces."""
+    """A file to write: the flag that names it, its path, its content in pieces, and about how many of them."""
 
     flag: str
     path: str
-    pieces: Sequence[bytes | memoryview]
+    pieces: Iterable[bytes | memoryview]
+    count: int = 1
 
 
 def window_of(shape: tuple[int, int], roi: Roi | None) -> tuple[slice, slice]:
@@ -204,17 +206,34 @@ def solid_angle(experiment: Any, frame: Any) -> float:
     return float(patches.sum() if mask is None else patches[mask].sum())
 
 
-def write_outputs(outputs: Sequence[Output]) -> None:
+def panel_path(path: str, panel: int, panels: int) -> str:
+    """The file of one panel: its number before the extension, `image_07.img`; the path itself for a lone panel.
+
+    Something like /dev/null takes all panels.
+    """
+    if panels == 1 or (os.path.exists(path) and not os.path.isfile(path)):
+        return path
+    stem, extension = os.path.splitext(path)
+    return f"{stem}_{panel:0{len(str(panels - 1))}d}{extension}"
+
+
+def write_outputs(outputs: Sequence[Output], report: Callable[[float], None] | None = None) -> None:
     """Write files, all of them or none.
+
+    **Arguments:** `report`: called with the finished fraction after each piece.
 
     **Raises** `InputError` that names flag and file where one cannot be written; then none has appeared.
     """
+    before, total = 0, sum(output.count for output in outputs)
     with contextlib.ExitStack() as stack:
         handles = [stack.enter_context(_whole_output(output)) for output in outputs]
         for output, handle in zip(outputs, handles, strict=True):
             try:
-                for piece in output.pieces:
+                for number, piece in enumerate(output.pieces, 1):
                     handle.write(piece)
+                    if report:
+                        report((before + min(number, output.count)) / total)
+                before += output.count
                 handle.flush()
             except OSError as error:
                 raise _FlaggedError(f"{output.flag}: cannot write {output.path!r}: {error.strerror}") from error

@@ -7,6 +7,7 @@ from . import flags
 from .assemble_files import REFLECTION_FLAGS
 from .errors import InputError
 from .flags import Settings
+from .formats.names import Format, format_of_output, require_writer
 from .io.atomic import check_writable
 
 OUTPUTS = {
@@ -14,9 +15,14 @@ OUTPUTS = {
     "int_path": "-intfile",
     "pgm_path": "-pgmfile",
     "noise_path": "-noisefile",
+    "png_path": "-png",
     "dump_path": "-dump",
 }
 """Settings that name files to write, and the flag of each, in the order of writing."""
+
+
+USUAL_FORMATS: dict[str, Format] = {"float_path": "raw", "int_path": "smv", "noise_path": "smv", "png_path": "png"}
+"""What the outputs are in whose names no other format is asked for."""
 
 
 def flag_of(settings: Settings, name: str) -> str:
@@ -31,6 +37,8 @@ def planned_outputs(settings: Settings) -> dict[str, str]:
         wanted.add("pgm_path")
     if settings.get("write_noise"):
         wanted.add("noise_path")
+    if "png_path" in settings:
+        wanted.add("png_path")
     if _has_reflections(settings) and (settings.get("mode") == "c-parity" or "dump_path" in settings):
         wanted.add("dump_path")
     return {name: settings.get(name) for name in OUTPUTS if name in wanted}
@@ -38,17 +46,6 @@ def planned_outputs(settings: Settings) -> dict[str, str]:
 
 def _has_reflections(settings: Settings) -> bool:
     return any(name in settings for name in REFLECTION_FLAGS)
-
-
-def panel_path(path: str, panel: int, panels: int) -> str:
-    """The file of one panel: its number before the extension, `image_07.img`; the path itself for a lone panel.
-
-    Something like /dev/null takes all panels.
-    """
-    if panels == 1 or (os.path.exists(path) and not os.path.isfile(path)):
-        return path
-    stem, extension = os.path.splitext(path)
-    return f"{stem}_{panel:0{len(str(panels - 1))}d}{extension}"
 
 
 def inputs_of(settings: Settings) -> dict[str, str]:
@@ -66,6 +63,8 @@ def check_outputs(settings: Settings, paths: dict[str, str]) -> None:
         flag = flag_of(settings, name)
         try:
             check_writable(path)
+            if name in USUAL_FORMATS:
+                require_writer(format_of_output(path, USUAL_FORMATS[name])[0])
         except InputError as error:
             raise InputError(f"{flag}: {error}") from None
         place = Path(path).resolve()

@@ -14,10 +14,11 @@ _WIDTH = 30
 class Progress:
     """Draws how far a run is on one line of a terminal; `finish` wipes it away.
 
-    `wanted`: False to draw nothing. Streams that are no terminals are left alone, too.
+    `wanted`: False to draw nothing. Streams that are no terminals are left alone, too. `doing`: what the work is.
     """
 
-    def __init__(self, wanted: bool = True, stream: io.TextIOBase | None = None):
+    def __init__(self, wanted: bool = True, stream: io.TextIOBase | None = None, doing: str = "rendering"):
+        self.doing = doing
         self.stream = sys.stderr if stream is None else stream
         self.wanted = wanted and self.stream.isatty()
         self.began = self.drawn = time.perf_counter()
@@ -35,7 +36,7 @@ class Progress:
         done = round(_WIDTH * fraction)
         left = elapsed / fraction - elapsed
         bar = "#" * done + "." * (_WIDTH - done)
-        self.stream.write(f"\rrendering [{bar}] {fraction:4.0%}, {elapsed:.0f} s, about {left:.0f} s left   ")
+        self.stream.write(f"\r{self.doing} [{bar}] {fraction:4.0%}, {elapsed:.0f} s, about {left:.0f} s left   ")
         self.stream.flush()
 
     def finish(self) -> None:
