@@ -1,15 +1,20 @@
 """The documentation says what the package has: flags, public names, pages, version. The site itself is built by CI."""
 
+import json
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 import yaml
 
 import nanobrag_jax as nb
 from nanobrag_jax import compare, flags, refine
+from nanobrag_jax.conventions import CONVENTIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -82,3 +87,114 @@ def test_the_citation_file():
         for author in entry["authors"]:
             assert author.keys() in ({"name"}, {"family-names", "given-names"})
     assert record["license"] in (ROOT / "pyproject.toml").read_text()
+
+
+def page(name):
+    """Text of a page."""
+    return (DOCS / name).read_text()
+
+
+def blocks(name, language):
+    """Code of a page's blocks in one language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
+
+
+def test_the_quick_start_runs(tmp_path, monkeypatch, capsys):
+    """Its commands write the files that it lists, and its Python prints what it says."""
+    monkeypatch.chdir(tmp_path)
+    commands = [line for block in blocks("quickstart.md", "sh") for line in block.splitlines()]
+    (simulation,) = [line for line in commands if line.startswith("python -m nanobrag_jax ")]
+    assert nb.cli.main(shlex.split(simulation)[3:]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(
+        re.findall(r"^\| `(\S+)` \|.*`-", page("quickstart.md"), re.M)
+    )
+    report = capsys.readouterr().out
+    scope = {}
+    with jax.numpy_rank_promotion("allow"):
+        for code in blocks("quickstart.md", "python"):
+            exec(code, scope)
+    printed = capsys.readouterr().out
+    assert printed.startswith(re.search(r"prints `(.*?)…`", page("quickstart.md"))[1])
+    assert f"max_I (photons)                      {float(scope['image'].max()):.6g}" in report
+    assert scope["spots"].shape == (2,) and float(jax.numpy.abs(scope["slope"]).min()) > 0
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """The script that draws the conventions."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(str(DOCS))
+    import pictures_conventions
+
+    return pictures_conventions
+
+
+def test_the_table_of_beam_centres_is_what_the_geometry_says(pictures):
+    rows = re.findall(r"^\| ([A-Z]+) \| (\d+), (\d+) \|$", page("conventions.md"), re.MULTILINE)
+    assert [name for name, *_ in rows] == list(pictures.CONVENTIONS)
+    for name, fast, slow in rows:
+        select, x, y = pictures.CONVENTIONS[name]
+        numbers = (2, 3) if x == "-ORGX" else (15, 25)
+        spot = pictures.stand(f"{select} {x} {numbers[0]} {y} {numbers[1]}").spot
+        np.testing.assert_allclose(spot, (float(fast), float(slow)), atol=1e-9)
+
+
+def test_the_table_of_axes_is_what_the_geometry_says(pictures):
+    found = {}
+    for line in page("conventions.md").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 8 and cells[1] in ("+x", "+z"):
+            found |= dict.fromkeys(cells[0].split(", "), cells[1:])
+    assert found.keys() == {"MOSFLM", "DENZO", "ADXV", "XDS", "DIALS"}
+    for name, (*axes, pivot) in found.items():
+        named = CONVENTIONS[name.lower()]
+        vectors = (named.beam, named.fast, named.slow, named.spindle, named.polarization, named.twotheta_axis)
+        assert [pictures.lab_name(np.array(v)) for v in vectors] == axes and named.pivot == pivot
+
+
+def test_flags_for_a_known_beam_position(pictures):
+    """The recipes of docs/conventions.md for a beam at F, S, and the defaults."""
+    F, S, pixel, size_s = 22.0, 17.0, pictures.PIXEL, pictures.PIXEL * pictures.SLOW
+    recipes = {
+        "MOSFLM": (S - pixel / 2, F - pixel / 2),
+        "DENZO": (S, F),
+        "ADXV": (F, size_s - S),
+        "XDS": (F / pixel + 0.5, S / pixel + 0.5),
+        "DIALS": (F / pixel + 0.5, S / pixel + 0.5),
+        "CUSTOM": (F, S),
+    }
+    beyond = {"MOSFLM": 1.0, "DENZO": 0.5, "ADXV": 0.5, "XDS": 0.0, "DIALS": 0.0, "CUSTOM": 0.0}
+    middle = np.array([pictures.FAST, pictures.SLOW]) * pixel / 2
+    for name, (select, x, y) in pictures.CONVENTIONS.items():
+        u, v = recipes[name]
+        np.testing.assert_allclose(pictures.stand(f"{select} {x} {u} {y} {v}").spot, (F, S), atol=1e-9)
+        np.testing.assert_allclose(pictures.stand(select).spot, middle + beyond[name] * pixel, atol=1e-9)
+
+
+def test_the_pictures_are_drawn(pictures, tmp_path):
+    pictures.main(str(tmp_path))
+    assert {p.name for p in tmp_path.iterdir()} == {"conventions.png", "half_pixel.png", "pivots.png"}
+
+
+def test_notebooks_are_kept_without_outputs():
+    """They are run, and shown with what they print, when the site is built."""
+    names = sorted(path.name for path in (DOCS / "notebooks").glob("*.ipynb"))
+    assert names == ["from_pdb_to_image.ipynb", "refine_a_still.ipynb"]
+    for name in names:
+        for cell in json.loads(page(f"notebooks/{name}"))["cells"]:
+            assert cell["cell_type"] == "markdown" or (cell["outputs"] == [] and cell["execution_count"] is None)
+
+
+@pytest.mark.slow
+def test_the_refinement_tutorial_ends_as_it_says(capsys):
+    scope = {}
+    with jax.numpy_rank_promotion("allow"):
+        for code in blocks("refinement_tutorial.md", "python"):
+            exec(code, scope)
+    printed = re.findall(r"[A-Za-z]+|[0-9.]+", capsys.readouterr().out)
+    told = re.findall(r"[A-Za-z]+|[0-9.]+", "".join(blocks("refinement_tutorial.md", "text")[1:]))
+    assert len(printed) == len(told)
+    words = [(ours, page) for ours, page in zip(printed, told, strict=True) if page.isalpha()]
+    assert [ours for ours, _ in words] == [page for _, page in words]
+    verdicts = {name: scope[name].describes_the_data for name in ("rough", "one", "three", "lost", "stuck", "hopped")}
+    assert verdicts == {"rough": False, "one": True, "three": True, "lost": False, "stuck": False, "hopped": True}
