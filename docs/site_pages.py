@@ -1,9 +1,10 @@
 """Pages of the site that are made when it is built: what stands in one place already is not written down twice.
 
-mkdocs calls `on_files` (see mkdocs.yml). The overview is the README, the flags come from the table of the command line,
-and the pages on golden data, changes and citation from the files in the repository's root.
+mkdocs calls `on_files` and `on_page_content` (see mkdocs.yml). The overview is the README, the flags come from the table
+of the command line, and the pages on golden data, changes and citation from the files in the repository's root.
 """
 
+import re
 from pathlib import Path
 
 from nanobrag_jax import flags
@@ -59,3 +60,10 @@ def on_files(files, config):
     for path, text in pages().items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_content(html, page, config, files):
+    """Make links of the pages that docstrings name as `docs/….md` (a hook of mkdocs)."""
+    if not page.url.startswith("api/"):
+        return html
+    return re.sub(r"docs/([a-z_]+)\.md", r'<a href="../../\1/">\1</a>', html)

@@ -48,7 +48,7 @@ def keep_programs(folder: Path):
 
 
 MOST_MAPPINGS = 20_000
-"""Memory mappings of a process before compiled programs are let go; Linux ends a process that wants more than 65 530."""
+"""Memory mappings of a process before compiled programs are let go; Linux ends a process at its limit of 65 530."""
 
 
 @pytest.fixture(scope="module", autouse=True)
