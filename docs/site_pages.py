@@ -1,7 +1,7 @@
 """Pages of the site that are made when it is built: what stands in one place already is not written down twice.
 
-mkdocs calls `on_files` and `on_page_content` (see mkdocs.yml). The overview is the README, the flags come from the table
-of the command line, and the pages on golden data, changes and citation from the files in the repository's root.
+mkdocs calls `on_files` and `on_page_content` (see mkdocs.yml). The overview is the README, the flags come from the
+table of the command line, and the pages on golden data, changes and citation from files in the repository's root.
 """
 
 import re
