@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from . import compare as compare
     from . import refine as refine
     from .assemble import experiment_from_args as experiment_from_args
+    from .config import Config as Config
+    from .config import load_config as load_config
+    from .config import save_config as save_config
     from .dials import experiment_from_expt as experiment_from_expt
     from .dials_export import to_expt as to_expt
     from .effects import DetectorEffects as DetectorEffects
@@ -36,6 +39,7 @@ else:
         __name__,
         modules="cli compare refine",
         assemble="experiment_from_args",
+        config="Config load_config save_config",
         dials="experiment_from_expt",
         dials_export="to_expt",
         effects="DetectorEffects detect",

@@ -13,6 +13,8 @@ import numpy as np
 
 from . import assemble_files as files
 from . import flags, steps
+from .config import load_config
+from .config.override import with_flags
 from .constants import DEFAULT_FLUENCE_PER_M2
 from .conventions import CONVENTIONS
 from .errors import InputError, UsageError
@@ -108,6 +110,8 @@ def assemble(settings: Settings, directory: str | os.PathLike[str] = ".") -> Ass
     """Read the files that settings name and build the experiment."""
     place = Path(directory)
     notes = list(settings.notes)
+    if settings.get("config_path") is not None:
+        return _assemble_config(settings, place, notes)
     headers, mask = _read_headers(settings, place)
     spectrum = files.spectrum_of(settings, place, notes)
     expt = files.expt_of(settings, place, notes)
@@ -157,6 +161,33 @@ def assemble(settings: Settings, directory: str | os.PathLike[str] = ".") -> Ass
     factors = _structure_factors(table, get("default_F"))
     experiment = eqx.tree_at(lambda e: (e.sampling, e.structure_factors), parts, (sampling, factors))
     return Assembly(experiment, settings, place, notes, table)
+
+
+def _assemble_config(settings: Settings, place: Path, notes: list[str]) -> Assembly:
+    """The experiment of -config with what the other flags replace."""
+    with _about(settings, "config_path"):
+        config = load_config(place / settings.get("config_path"))
+    experiment = with_flags(config.experiment, settings, notes)
+    parts, crystal = experiment, experiment.crystal
+    cell = np.concatenate([crystal.cell_lengths_A, crystal.cell_angles_deg])
+    table = files.table_of_factors(settings, place, notes, parts.beam, parts.detector, frame_of, cell)
+    if table is None and settings.get("hkl_path") is not None:
+        table = _structure_factor_table(_Lookup(settings, {}), place, notes)
+    elif table is not None:
+        notes += table.notes
+    if table is not None:
+        default_F = experiment.structure_factors.default_F
+        experiment = eqx.tree_at(lambda e: e.structure_factors, experiment, _structure_factors(table, default_F))
+    return Assembly(experiment, settings, place, notes, table or _table_of(experiment.structure_factors))
+
+
+def _table_of(factors: StructureFactors) -> HklTable | None:
+    """The grid of structure factors as if it came from a file, None without a grid."""
+    if factors.amplitudes is None:
+        return None
+    values = np.asarray(factors.amplitudes)
+    given = np.ones(values.shape, bool) if factors.given is None else np.asarray(factors.given)
+    return HklTable(factors.hkl_min, values, given)
 
 
 def _read_headers(settings: Settings, place: Path) -> tuple[dict[str, float], np.ndarray | None]:
@@ -457,7 +488,7 @@ def _structure_factor_table(get: _Lookup, place: Path, notes: list[str]) -> HklT
     return table if table.values.size else None
 
 
-def _structure_factors(table: HklTable | None, default_F: float) -> StructureFactors:
+def _structure_factors(table: HklTable | None, default_F) -> StructureFactors:
     if table is None:
         return StructureFactors(default_F=default_F)
     return StructureFactors(table.values, hkl_min=table.hkl_min, given=table.given, default_F=default_F)

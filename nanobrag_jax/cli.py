@@ -18,6 +18,8 @@ import numpy as np
 from . import bands, flags, report
 from .assemble import Assembly, assemble
 from .compilation_cache import use_compilation_cache
+from .config.file import config_outputs
+from .config.override import output_section, settings_with_config
 from .effects import noise_image
 from .effects.command import check_effects, described, effects_from_settings, wants_effects
 from .errors import InputError, UsageError
@@ -102,6 +104,7 @@ def _complain(sentence: str, status: int) -> int:
 def simulate_to_files(settings: Settings) -> None:
     """One run: read, report, render, write, report. **Raises** `InputError`."""
     times = [time.perf_counter()]
+    settings = settings_with_config(settings)
     paths = planned_outputs(settings)
     check_outputs(settings, paths)
     check_effects(settings)
@@ -237,6 +240,9 @@ def _outputs(
             rings = settings.get("png_rings")
             outputs += image_outputs(flag, paths[name], kind, kept[name], experiments, frames, rings=rings)
     outputs += pictures
+    if "save_config_path" in paths:
+        flag, path = flag_of(settings, "save_config_path"), paths["save_config_path"]
+        outputs += config_outputs(flag, path, assembly.experiment, mode, output_section(settings, seed))
     table = assembly.table
     if "dump_path" in paths and table is not None:
         filled = np.where(table.given, table.values, settings.get("default_F"))

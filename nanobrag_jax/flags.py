@@ -155,6 +155,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-b_sol", "b_sol", "float", "A^2", ">= 0", 46.0, help="B factor of the model's bulk solvent"),
     ),
     "Experiment": (
+        Flag("-config", "config_path", "path", help="the whole run from a file of -save_config; flags beside it win"),
+        Flag("-save_config", "save_config_path", "path", help="write the whole run, readable and editable (JSON)"),
         Flag("-expt", "expt_path", "path", help="DIALS experiment list: detector, beam, crystal, goniometer and scan"),
         Flag("-expt_index", "expt_index", "int", "", ">= 0", 0, help="which of its experiments, from 0"),
         Flag("-expt_panel", "expt_panel", "int", "", ">= 0", help="only this panel of its detector, from 0"),
@@ -482,6 +484,7 @@ def _without_effect(settings: Settings) -> list[str]:
     """Notes on flags that others of the line make useless, in both modes."""
     get = settings.get
     convention, flux = get("convention"), get("flux_per_s")
+    no_mosaic = not get("mosaic_deg") and get("config_path") is None
     pattern = get("calibnoise_percent") or get("dead_percent")
     rules = (
         (_VECTORS, convention != "CUSTOM", f"has no effect with the {convention} convention, which comes later"),
@@ -491,7 +494,11 @@ def _without_effect(settings: Settings) -> list[str]:
         (("exposure_s",), not flux, "has no effect without -flux"),
         (_GRID, "source_path" in settings, "has no effect with -sourcefile"),
         (("misset_seed",), get("misset_deg") != "random", "has no effect without -misset random"),
-        (("mosaic_seed",), not get("mosaic_deg"), "has no effect without a mosaic spread"),
+        (
+            ("mosaic_seed",),
+            no_mosaic,
+            "has no effect without a mosaic spread",
+        ),
         (("fudge",), get("xtal_shape") == "square", "has no effect on square crystals"),
         (("polarization",), get("nopolar"), "has no effect with -nopolar"),
         (("noise_seed", *_NOISE), not get("write_noise"), "has no effect with -nonoise"),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from . import flags
 from .assemble_files import REFLECTION_FLAGS
+from .config.file import arrays_path
 from .errors import InputError
 from .flags import Settings
 from .formats.names import Format, format_of_output, require_writer
@@ -17,6 +18,7 @@ OUTPUTS = {
     "noise_path": "-noisefile",
     "png_path": "-png",
     "dump_path": "-dump",
+    "save_config_path": "-save_config",
 }
 """Settings that name files to write, and the flag of each, in the order of writing."""
 
@@ -37,8 +39,7 @@ def planned_outputs(settings: Settings) -> dict[str, str]:
         wanted.add("pgm_path")
     if settings.get("write_noise"):
         wanted.add("noise_path")
-    if "png_path" in settings:
-        wanted.add("png_path")
+    wanted |= {name for name in ("png_path", "save_config_path") if name in settings}
     if _has_reflections(settings) and (settings.get("mode") == "c-parity" or "dump_path" in settings):
         wanted.add("dump_path")
     return {name: settings.get(name) for name in OUTPUTS if name in wanted}
@@ -53,13 +54,19 @@ def inputs_of(settings: Settings) -> dict[str, str]:
     names = [flag.setting for flag in flags.FLAGS if flag.kind == "path" and flag.setting not in OUTPUTS]
     if not _has_reflections(settings):
         names.append("dump_path")
-    return {os.path.realpath(settings.get(n)): str(settings.flag_of(n)) for n in names if n in settings}
+    found = {os.path.realpath(settings.get(n)): str(settings.flag_of(n)) for n in names if n in settings}
+    if "config_path" in settings:
+        found[os.path.realpath(arrays_path(settings.get("config_path")))] = str(settings.flag_of("config_path"))
+    return found
 
 
 def check_outputs(settings: Settings, paths: dict[str, str]) -> None:
     """Raise `InputError` for outputs that cannot be written, or that would overwrite an input or each other."""
     taken = {place: f"the input of {flag}" for place, flag in inputs_of(settings).items()}
-    for name, path in paths.items():
+    named = list(paths.items())
+    if "save_config_path" in paths:
+        named.append(("save_config_path", arrays_path(paths["save_config_path"])))
+    for name, path in named:
         flag = flag_of(settings, name)
         try:
             check_writable(path)
