@@ -1,7 +1,7 @@
 """Pages of the site that are made when it is built: what stands in one place already is not written down twice.
 
-mkdocs calls `on_files` and `on_page_content` (see mkdocs.yml). The overview is the README, the flags come from the
-table of the command line, and the pages on golden data, changes and citation from files in the repository's root.
+mkdocs calls the functions whose names begin with `on_` (see mkdocs.yml). The overview is the README, the flags come
+from the table of the command line; golden data, changes and citation are files in the root of the repository.
 """
 
 import re
@@ -60,6 +60,15 @@ def on_files(files, config):
     for path, text in pages().items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown, page, config, files):
+    """What belongs to a list item, indented by two or three spaces, indented by the four that mkdocs wants (a hook)."""
+    if not page.file.src_uri.endswith(".md"):
+        return markdown
+    pieces = re.split(r"^(```.*?^```)", markdown, flags=re.MULTILINE | re.DOTALL)
+    pieces[::2] = [re.sub(r"^ {2,3}(?=\S)", "    ", text, flags=re.MULTILINE) for text in pieces[::2]]
+    return "".join(pieces)
 
 
 def on_page_content(html, page, config, files):
