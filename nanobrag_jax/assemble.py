@@ -389,6 +389,14 @@ def _note_geometry(get: _Lookup, convention: str, header_only: bool, notes: list
             if name in get.settings.values:
                 flag = get.settings.flag_of(name)
                 notes.append(f"{flag} moves only header values with the {convention.upper()} convention, not the image")
+    if convention in ("mosflm", "denzo", "adxv"):
+        asked = get("mode") == "spec" and get("pivot_explicit") == "sample"
+        origin = () if asked else ("ORGX_pixels", "ORGY_pixels")
+        for name in ("Xclose_mm", "Yclose_mm", *origin):
+            if name in get.settings.values:
+                instead = "give -ORGX, -ORGY and -pivot sample" if get("mode") == "spec" else "give a beam centre"
+                flag = get.settings.flag_of(name)
+                notes.append(f"{flag} has no effect with the {convention.upper()} convention: {instead}")
 
 
 def _beam(get: _Lookup, place: Path, notes: list[str], spectrum: Spectrum | None = None) -> Beam:

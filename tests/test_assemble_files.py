@@ -97,6 +97,18 @@ NOTES = [
     ("-default_F 5 -expt one.expt -distance 50", "-distance has no effect beside -expt"),
     ("-default_F 5 -expt one.expt -cell 20", "-cell has no effect beside -expt"),
     ("-default_F 5 -expt one.expt -beam_vector 1 0 0", "-beam_vector has no effect beside -expt"),
+    (
+        "-default_F 5 -cell 18 -ORGX 3",
+        "-ORGX has no effect with the MOSFLM convention: give -ORGX, -ORGY and -pivot sample",
+    ),
+    (
+        "-default_F 5 -cell 18 -adxv -Yclose 3 -pivot sample",
+        "-Yclose has no effect with the ADXV convention: give -ORGX, -ORGY and -pivot sample",
+    ),
+    (
+        "-default_F 5 -cell 18 -denzo -ORGY 3 -pivot sample -mode c-parity",
+        "-ORGY has no effect with the DENZO convention: give a beam centre",
+    ),
 ]
 
 
@@ -104,6 +116,16 @@ NOTES = [
 def test_notes(folder, line, note):
     notes = assembled(folder, line + " -detpixels 8 -N 4").notes
     assert note in notes, notes
+
+
+def test_what_has_an_effect_is_not_noted(folder):
+    for line in (
+        "-ORGX 3 -ORGY 4 -pivot sample",
+        "-xds -ORGX 3 -ORGY 4",
+        "-adxv -Xbeam 3",
+        "-spindle_axis 0 0 1 -Xclose 3",
+    ):
+        assert assembled(folder, f"-default_F 5 -cell 18 -detpixels 8 -N 4 {line}").notes == []
 
 
 ERRORS = [
