@@ -19,11 +19,12 @@ from . import carryover
 from .errors import InputError
 from .experiment import Experiment
 from .host import on_host
-from .loops import BLOCK_PIXELS, block_shape
+from .loops import block_shape, default_block_pixels
 from .output import as_float_image, window_of
+from .precision import check_precision, precision_context
 from .render import block_photons
 from .scene import Scene, build_scene
-from .typing import Mode
+from .typing import Mode, Precision
 
 BAND_SAMPLES = 100_000_000
 """Samples after which a band ends: some tenths of a second."""
@@ -35,7 +36,7 @@ MOST_PIXELS = 2**30
 """Pixels that 32-bit numbers can count, the padding of the last band included."""
 
 
-_scene = jax.jit(build_scene, static_argnames="mode")
+_scene = jax.jit(build_scene, static_argnames=("mode", "precision"))
 _first_state = jax.jit(carryover.initial_state)
 
 
@@ -74,15 +75,19 @@ class Job:
 
 def plan_bands(pixels: int, samples_per_pixel: int) -> Plan:
     """Bands of about `BAND_SAMPLES` samples that cover `pixels`; one band for a small image."""
-    largest = max(LEAST_BLOCK, min(BLOCK_PIXELS, BAND_SAMPLES // samples_per_pixel))
+    largest = max(LEAST_BLOCK, min(default_block_pixels(), BAND_SAMPLES // samples_per_pixel))
     blocks, size = block_shape(pixels, largest)
     bands = min(blocks, max(1, round(pixels * samples_per_pixel / BAND_SAMPLES)))
     per_band = -(-blocks // bands)
     return Plan(size, per_band, -(-blocks // per_band))
 
 
-def prepare(experiment: Experiment, mode: Mode = "spec") -> Job:
-    """The job of rendering an experiment. **Raises** `InputError` for more pixels than can be counted."""
+def prepare(experiment: Experiment, mode: Mode = "spec", precision: Precision | None = None) -> Job:
+    """The job of rendering an experiment, the arguments being those of `simulate`.
+
+    **Raises** `InputError` for more pixels than can be counted, and for a precision that the session does not have.
+    """
+    check_precision(precision)
     detector, sampling = experiment.detector, experiment.sampling
     shape = detector.pixels_slow, detector.pixels_fast
     rows, columns = window_of(shape, sampling.roi)
@@ -90,7 +95,8 @@ def prepare(experiment: Experiment, mode: Mode = "spec") -> Job:
     pixels = window.rows * window.columns
     if pixels > MOST_PIXELS:
         raise InputError(f"{shape[1]} x {shape[0]} pixels are too many: at most {MOST_PIXELS} can be rendered")
-    scene = on_host(_scene, experiment, mode=mode)
+    with precision_context(precision):
+        scene = on_host(_scene, experiment, mode=mode, precision=precision)
     job = Job(scene, shape, window, Plan(1, 1, 1), None)
     plan = plan_bands(pixels, job.samples_per_pixel)
     mask = None
@@ -107,6 +113,11 @@ def render(jobs: Sequence[Job], report: Callable[[float], None] | None = None) -
 
     **Raises** `InputError` if a pixel is too bright for single precision.
     """
+    with precision_context("mixed" if jobs[0].scene.settings.mixed else None):
+        return _rendered(jobs, report)
+
+
+def _rendered(jobs: Sequence[Job], report: Callable[[float], None] | None) -> list[NDArray[np.float32]]:
     arguments = [_first_arguments(job) for job in jobs]
     programs = {}
     for job, first in zip(jobs, arguments, strict=True):

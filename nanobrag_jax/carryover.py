@@ -23,12 +23,15 @@ from .scene import (
     Scene,
     first_point,
     first_polarization,
+    kernel_vectors,
     point_capture,
     point_ray,
     points,
     source_terms,
+    sum_dtype,
     sum_orientations,
 )
+from .sharding import AxisNames, any_before, never
 
 
 class State(eqx.Module):
@@ -66,18 +69,41 @@ def swept(scene: Scene, vectors: Array) -> tuple[Array, Array]:
     return seen, seen[-1]
 
 
-def render_in_order(scene: Scene, pixels_of: Callable, blocks: Array) -> Array:
+def render_in_order(scene: Scene, pixels_of: Callable, blocks: Array, devices: AxisNames | None = None) -> Array:
     """Photons of blocks of consecutive pixels, (blocks, pixels).
 
     **Arguments:** `pixels_of`: block number → pixel numbers slow, fast and whether each is rendered; `blocks`: the
-    block numbers in order.
+    block numbers in order; `devices`: None, or the axes of a mesh whose devices each call this for their share.
     """
 
     def step(state, block):
         values, state = block_in_order(scene, state, *pixels_of(block))
         return state, values
 
-    return lax.scan(jax.checkpoint(step, prevent_cse=False), initial_state(scene), blocks)[1]
+    start = initial_state(scene)
+    if devices is not None:
+        start = _left_by_others(scene, start, step, pixels_of, blocks, devices)
+    return lax.scan(jax.checkpoint(step, prevent_cse=False), start, blocks)[1]
+
+
+def _left_by_others(scene: Scene, start: State, step, pixels_of: Callable, blocks: Array, devices: AxisNames) -> State:
+    """The state that the pixels of all devices before this one leave.
+
+    Any sample leaves the same vectors, so it is enough to know whether there is one before; where interpolation is
+    on, each device has to look at its pixels once beforehand.
+    """
+
+    def samples(found, block):
+        slow, fast, active = pixels_of(block)
+        return found | jnp.any(active & first_polarization(scene, slow, fast)[1]), None
+
+    found = lax.scan(samples, never(devices), blocks)[0]
+    vectors = jnp.where(any_before(found, devices), swept(scene, start.vectors)[1], start.vectors)
+    state = State(vectors, start.interpolating | never(devices))
+    if not scene.settings.interpolate:
+        return state
+    goes_off = ~lax.scan(step, state, blocks)[0].interpolating
+    return State(vectors, state.interpolating & ~any_before(goes_off, devices))
 
 
 def block_in_order(
@@ -175,7 +201,7 @@ def _summed(scene: Scene, lanes: Lanes, stale: Array | None, fresh: Array) -> Ar
     def visit(total, ray, point, terms, kept, vectors):
         return sum_orientations(scene, vectors, terms.q, jnp.where(kept, lanes.scale, 0.0), total)
 
-    start = jnp.where(lanes.active, _background(scene, lanes) * lanes.scale, 0.0)
+    start = jnp.where(lanes.active, _background(scene, lanes) * lanes.scale, 0.0).astype(sum_dtype(scene))
     return _walk(scene, lanes, stale, fresh, start, visit)
 
 
@@ -188,8 +214,10 @@ def _leaves_grid(scene: Scene, lanes: Lanes, stale: Array | None, fresh: Array) 
     """Whether any sample of a pixel would turn interpolation off."""
 
     def visit(leaves, ray, point, terms, kept, vectors):
+        q, vectors = kernel_vectors(scene, terms.q, vectors)
+
         def look(leaves, real):
-            term = sample(terms.q, real, scene.lattice, scene.grid, True)
+            term = sample(q, real, scene.lattice, scene.grid, True)
             return leaves | (accepted(scene, kept, term.F_latt) & ~term.interpolates)
 
         return fold(look, leaves, vectors)
@@ -213,9 +241,11 @@ def _in_loop_order(scene: Scene, lanes: Lanes, stale: Array | None, fresh: Array
         if settings.oversample_omega:
             running = running * ray.solid_angle
 
+        q, vectors = kernel_vectors(scene, terms.q, vectors)
+
         def take(inner, real):
             total, on = inner
-            term = sample(terms.q, real, scene.lattice, scene.grid, on if settings.interpolate else False)
+            term = sample(q, real, scene.lattice, scene.grid, on if settings.interpolate else False)
             counts = accepted(scene, kept, term.F_latt)
             if settings.interpolate:
                 on = on & ~(counts & ~term.interpolates)
@@ -224,4 +254,4 @@ def _in_loop_order(scene: Scene, lanes: Lanes, stale: Array | None, fresh: Array
         return fold(take, inner, vectors)
 
     total, on = _walk(scene, lanes, stale, fresh, (_background(scene, lanes), on), visit)
-    return jnp.where(lanes.active, total * lanes.scale, 0.0), on
+    return jnp.where(lanes.active, total * lanes.scale, 0.0).astype(sum_dtype(scene)), on

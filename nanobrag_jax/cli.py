@@ -44,6 +44,7 @@ from .output import (
 )
 from .output_plan import USUAL_FORMATS, check_outputs, flag_of, planned_outputs
 from .panels import panel_experiment, split_panels
+from .precision import precision_context
 from .progress import Progress
 from .trace import trace_pixel
 from .version import __version__
@@ -74,7 +75,8 @@ def main(argv: Sequence[str]) -> int:
         elif settings.get("version"):
             _say(f"{NAME} {__version__}")
         else:
-            simulate_to_files(settings)
+            with precision_context(settings.get("precision")):
+                simulate_to_files(settings)
     except UsageError as error:
         return _complain(f"{error}; --help lists all flags", 9)
     except InputError as error:
@@ -113,7 +115,8 @@ def simulate_to_files(settings: Settings) -> None:
     panels = range(len(split_panels(assembly.experiment.detector)))
     experiments = [panel_experiment(assembly.experiment, panel) for panel in panels]
     traced = _traced_pixel(settings, experiments)
-    jobs = [bands.prepare(experiment, mode) for experiment in experiments]
+    precision = settings.get("precision")
+    jobs = [bands.prepare(experiment, mode, precision) for experiment in experiments]
     frames = [job.scene.frame for job in jobs]
     for note in [*assembly.notes, *_format_notes(paths, experiments, frames)]:
         print(f"{NAME}: note: {note}", file=sys.stderr)

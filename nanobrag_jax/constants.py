@@ -31,3 +31,6 @@ GAUSS_XTAL_SCALE = 0.63
 
 TOPHAT_LIMIT = 0.3969
 """Edge of a top-hat spot: r²·fudge below it is inside."""
+
+MODES = ("spec", "c-parity")
+PRECISIONS = ("float64", "mixed", "float32")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+from .constants import MODES, PRECISIONS
 from .errors import InputError
 
 EV_ANGSTROM = 12398.42  # wavelength (A) times photon energy (eV), as the reference has it
@@ -139,7 +140,6 @@ def _convention(name: str) -> Flag:
 
 BEAM = (("pivot", "beam"),)
 SAMPLE = (("pivot", "sample"),)
-MODES = ("spec", "c-parity")
 BY_NAME = "miniCBF (.cbf), NeXus (.h5 .hdf5 .nxs) or npy (.npy)"
 
 GROUPS: dict[str, tuple[Flag, ...]] = {
@@ -279,6 +279,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-water", "water_um", "float", "um", ">= 0", 0.0, help="background of this much water"),
         Flag("-mode", "mode", "word", choices=MODES, default="spec",
              help="documented physics, or the reference's slips"),
+        Flag("-precision", "precision", "word", choices=PRECISIONS,
+             help="of the computation; mixed: single from a geometry in double (default: what jax is set to)"),
         Flag("--phi-carryover-mode", "mode", "word", choices=MODES, help="another name of -mode"),
     ),
     "Output": (

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from .lattice import Lattice, grating_factors, lattice_factor, nearest_index, square_intensity
+from .pairs import Pair, index_and_rest
 from .structure_factors import Grid, can_interpolate, nearest, tricubic
 from .vectors import Vec3, added, dot, scaled
 
@@ -59,9 +60,20 @@ def _miller_indices_jvp(primals, tangents):
     return indices, Vec3(*(m + row @ stacked for m, row in zip(moved, d_real, strict=True)))
 
 
+def _indices(q: Vec3 | Pair, real) -> tuple[Vec3, Vec3, Vec3]:
+    """Fractional indices, the nearest whole ones, and what is left."""
+    if isinstance(q, Pair):
+        assert isinstance(real, Pair), "both are pairs, or neither"
+        index, rest = index_and_rest(q, real)
+        return added(index, rest), index, rest
+    hkl = _along_axes(q, real) if isinstance(real, tuple) else miller_indices(q, real)
+    index = Vec3(*(nearest_index(x) for x in hkl))
+    return hkl, index, Vec3(*(x - whole for x, whole in zip(hkl, index, strict=True)))
+
+
 def sample(
-    q: Vec3,
-    real: Array | tuple[Vec3, Vec3, Vec3],
+    q: Vec3 | Pair,
+    real: Array | tuple[Vec3, Vec3, Vec3] | Pair,
     lattice: Lattice,
     grid: Grid,
     interpolate,
@@ -70,24 +82,23 @@ def sample(
     """The terms of one sample.
 
     **Arguments:** `q`: scattering vector, 1/Å; `real`: a, b, c in Å at this φ step and domain, as rows (3, 3) or, if
-    they differ from pixel to pixel, as three `Vec3`; `interpolate`: False for the nearest index everywhere (static),
-    else where tricubic look-up is wanted (it falls back to the nearest index where the grid ends);
-    `weight`: multiplies the intensity.
+    they differ from pixel to pixel, as three `Vec3`; in mixed precision both are pairs (`pairs`); `interpolate`: False
+    for the nearest index everywhere (static), else where tricubic look-up is wanted (it falls back to the nearest
+    index where the grid ends); `weight`: multiplies the intensity.
     """
-    hkl = _along_axes(q, real) if isinstance(real, tuple) else miller_indices(q, real)
-    index = Vec3(*(nearest_index(x) for x in hkl))
-    amplitude = nearest(grid, index)
+    hkl, index, rest = _indices(q, real)
+    amplitude = nearest(grid, lambda: _indices(q, real)[1])
     interpolates = jnp.zeros((), bool)
     if interpolate is not False:
         interpolates = can_interpolate(grid, hkl)
         amplitude = jnp.where(interpolates & interpolate, tricubic(grid, hkl), amplitude)
     if lattice.shape == "square":
-        factors = grating_factors(hkl, lattice.n_cells)
+        factors = grating_factors(index, rest, lattice.n_cells)
         F_latt = factors.x * factors.y * factors.z
         n_cells = lax.stop_gradient(lattice.n_cells)
-        intensity = square_intensity(hkl, n_cells, lattice.n_by_pixel, amplitude, weight)
+        intensity = square_intensity(rest, n_cells, lattice.n_by_pixel, amplitude, weight)
     else:
-        F_latt = lattice_factor(lattice, hkl)
+        F_latt = lattice_factor(lattice, rest)
         one = jnp.ones_like(F_latt)
         factors = Vec3(F_latt, one, one)
         product = amplitude * F_latt

@@ -36,71 +36,71 @@ def _nudge(x: Array) -> float:
     return 1e-30 if x.dtype == jnp.float64 else 1e-12
 
 
-def _grating_arguments(x: Array, n: Array) -> tuple[Array, Array, Array]:
+def _grating_arguments(rest: Array, n: Array) -> tuple[Array, Array, Array]:
     """δ, the distance to the nearest lattice point, then Nδ − m and the whole number m of fringes in it."""
-    delta = (x - nearest_index(x)) + _nudge(x)
+    delta = rest + _nudge(rest)
     fringe = n * delta
     whole = jnp.round(fringe)
-    return delta, (fringe - whole) + _nudge(x) * whole, whole
+    return delta, (fringe - whole) + _nudge(rest) * whole, whole
 
 
-def _grating_product(hkl: Vec3, n_cells: Vec3) -> Array:
+def _grating_product(rest: Vec3, n_cells: Vec3) -> Array:
     r"""$\prod \sin(\pi N\delta)/\sin(\pi\delta)$ up to its sign, with a single division."""
-    numerator = denominator = jnp.ones((), hkl.x.dtype)
-    for x, n in zip(hkl, n_cells, strict=True):
+    numerator = denominator = jnp.ones((), rest.x.dtype)
+    for x, n in zip(rest, n_cells, strict=True):
         delta, fringe, _ = _grating_arguments(x, n)
         numerator = numerator * sin_pi(fringe)
         denominator = denominator * sin_pi(delta)
     return numerator / denominator
 
 
-def grating_factors(hkl: Vec3, n_cells: Vec3) -> Vec3:
+def grating_factors(index: Vec3, rest: Vec3, n_cells: Vec3) -> Vec3:
     r"""The three factors $\sin(\pi N h)/\sin(\pi h)$ with the signs of the reference (for whole N)."""
     factors = []
-    for x, n in zip(hkl, n_cells, strict=True):
+    for h0, x, n in zip(index, rest, n_cells, strict=True):
         delta, fringe, whole = _grating_arguments(x, n)
-        odd = jnp.mod(whole + (jnp.round(n) - 1) * nearest_index(x), 2.0)
+        odd = jnp.mod(whole + (jnp.round(n) - 1) * h0, 2.0)
         factors.append((1.0 - 2.0 * odd) * sin_pi(fringe) / sin_pi(delta))
     return Vec3(*factors)
 
 
 @jax.custom_jvp
-def square_intensity(hkl: Vec3, n_cells: Vec3, n_by_pixel: Vec3, amplitude: Array, weight: Array | float) -> Array:
+def square_intensity(rest: Vec3, n_cells: Vec3, n_by_pixel: Vec3, amplitude: Array, weight: Array | float) -> Array:
     """weight·(F·F_latt)² of a square crystal.
 
-    **Arguments:** `n_by_pixel`: the same numbers as `n_cells`, which carry the derivative with respect to them. Given
-    one a pixel, reverse mode adds up over samples pixel by pixel and over pixels only once, at the end; the forward
-    pass never reads them.
+    **Arguments:** `rest`: fractional indices less the nearest whole ones; `n_by_pixel`: the same numbers as `n_cells`,
+    which carry the derivative with respect to them. Given one a pixel, reverse mode adds up over samples pixel by
+    pixel and over pixels only once, at the end; the forward pass never reads them.
 
     The derivative is written out: with L = N cot(πNδ) − cot(πδ) of an axis, dI = 2·I·π·L·dh, and with respect to N
     2·I·πδ·cot(πNδ). The poles of the two cotangents are joined analytically, so nothing cancels at a lattice point.
     In reverse mode the derivative of each axis ends in a division: XLA evaluates an expensive operation once, but what
     is cheap, however long, once for each of its users.
     """
-    total = amplitude * _grating_product(hkl, n_cells)
+    total = amplitude * _grating_product(rest, n_cells)
     return weight * (total * total)
 
 
 def _square_intensity_jvp(primals, tangents):
-    hkl, n_cells, _, amplitude, weight = primals
-    d_hkl, _, d_n, d_amplitude, d_weight = tangents
-    product = _grating_product(hkl, n_cells)
+    rest, n_cells, _, amplitude, weight = primals
+    d_rest, _, d_n, d_amplitude, d_weight = tangents
+    product = _grating_product(rest, n_cells)
     lattice_sqr = product * product
     intensity = amplitude * amplitude * lattice_sqr
     twice = 2.0 * weight * intensity
     tangent = jnp.zeros_like(intensity)
-    for x, n, d_x, d_n_axis in zip(hkl, n_cells, d_hkl, d_n, strict=True):
+    for x, n, d_x, d_n_axis in zip(rest, n_cells, d_rest, d_n, strict=True):
         if _zero(d_x) and _zero(d_n_axis):
             continue
         delta, fringe, whole = _grating_arguments(x, n)
-        rest = cot_pi_rest(delta * delta)
-        smooth = delta * rest - n * fringe * cot_pi_rest(fringe * fringe)
+        beyond = cot_pi_rest(delta * delta)
+        smooth = delta * beyond - n * fringe * cot_pi_rest(fringe * fringe)
         poles = fringe * delta
         shift = jnp.zeros_like(delta) if _zero(d_x) else d_x
         if not _zero(d_n_axis):
             relative = d_n_axis * (1.0 / n)
             shift = shift + delta * relative
-            tangent = tangent + twice * (1.0 - delta * delta * rest) * relative
+            tangent = tangent + twice * (1.0 - delta * delta * beyond) * relative
         tangent = tangent + twice * (whole + poles * smooth) * (shift / poles)
     if not _zero(d_amplitude):
         tangent = tangent + 2.0 * weight * amplitude * lattice_sqr * d_amplitude
@@ -137,11 +137,13 @@ def _sphere_form_factor(t_sqr: Array) -> Array:
     return jnp.where(near, series, far)
 
 
-def lattice_factor(lattice: Lattice, hkl: Vec3) -> Array:
-    """F_latt of a round, gaussian or top-hat crystal at fractional indices; the square one is a product of gratings."""
+def lattice_factor(lattice: Lattice, rest: Vec3) -> Array:
+    """F_latt of a round, gaussian or top-hat crystal; the square one is a product of gratings.
+
+    **Arguments:** `rest`: fractional indices less the nearest whole ones.
+    """
     n_a, n_b, n_c = lattice.n_cells
     cells = n_a * n_b * n_c
-    rest = Vec3(*(x - nearest_index(x) for x in hkl))
     if lattice.shape == "round":
         fringes = Vec3(rest.x * n_a, rest.y * n_b, rest.z * n_c)
         return cells * ROUND_XTAL_SCALE * _sphere_form_factor(lattice.fudge * dot(fringes, fringes))

@@ -8,7 +8,19 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 BLOCK_PIXELS = 65536
-"""Pixels rendered together: large enough to hide the cost of starting a kernel, small enough for a cache."""
+"""Pixels rendered together on a CPU: enough to hide the cost of starting a kernel, few enough for a cache."""
+
+BYTES_PER_PIXEL = 4096
+"""Of a block in reverse mode, generously: what decides its size on a device with memory of its own."""
+
+
+def default_block_pixels() -> int:
+    """Pixels rendered together where nothing else is asked for: on an accelerator, what an eighth of it holds."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return BLOCK_PIXELS
+    memory = (device.memory_stats() or {}).get("bytes_limit", 8 * 2**30)
+    return max(BLOCK_PIXELS, memory // (8 * BYTES_PER_PIXEL))
 
 
 def fold(step: Callable[[Any, Any], Any], start, items):
@@ -20,9 +32,18 @@ def fold(step: Callable[[Any, Any], Any], start, items):
     return lax.scan(body, start, items)[0]
 
 
+def stored_first(compute: Callable[[], Array], certain: Array) -> Array:
+    """compute(), in a kernel of its own, whose result is stored before anything uses it.
+
+    **Arguments:** `certain`: a truth that XLA cannot know. On a CPU, what an index of a look-up is computed from is
+    not vectorised in the kernel that looks it up; and nothing but control flow keeps XLA from merging the two.
+    """
+    return lax.cond(certain, compute, lambda: 0 * compute())  # the type of compute(), also on a device of a mesh
+
+
 def block_shape(pixels: int, block_pixels: int | None) -> tuple[int, int]:
     """(number of blocks, pixels in each) that cover `pixels` with the least padding."""
-    largest = BLOCK_PIXELS if block_pixels is None else block_pixels
+    largest = default_block_pixels() if block_pixels is None else block_pixels
     blocks = max(1, -(-pixels // largest))
     return blocks, max(1, -(-pixels // blocks))
 

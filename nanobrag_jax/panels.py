@@ -5,7 +5,7 @@ that one compiled program renders them all. Panels of different sizes stay a tup
 panel is rendered with its own frame: corner, axes, closest point and solid angles.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,6 @@ from jax import Array, lax
 from jax.core import Tracer
 
 from .errors import InputError
-from .typing import Mode
 
 Detector = Any
 """A `Detector`; this module is imported by the one that defines it and treats it as a pytree."""
@@ -103,24 +102,22 @@ def panel_experiment(experiment: Experiment, panel: int) -> Experiment:
     return eqx.tree_at(lambda e: e.sampling.mask, single, mask[panel])
 
 
-Render = Callable[[Experiment, Mode, int | None], Array]
+Render = Callable[[Experiment, Any], Array]
 
 
-def simulate_panels(
-    render: Render, experiment: Experiment, mode: Mode = "spec", block_pixels: int | None = None
-) -> Any:
+def simulate_panels(render: Render, experiment: Experiment, how: Hashable) -> Any:
     """Images of all panels: (panel, slow, fast) for stacked ones, else a list of images.
 
-    **Arguments:** `render`: a function that renders an experiment of one panel, `render(experiment, mode,
-    block_pixels)`; it has to be a function of a module, not one made on the spot, as compiled programs are kept by it.
+    **Arguments:** `render`: a function that renders an experiment of one panel, `render(experiment, how)`; it has to
+    be a function of a module, not one made on the spot, as compiled programs are kept by it.
     """
     if isinstance(experiment.detector, tuple):
-        return [render(panel_experiment(experiment, i), mode, block_pixels) for i in range(len(experiment.detector))]
-    return _stacked(render, experiment, mode, block_pixels)
+        return [render(panel_experiment(experiment, i), how) for i in range(len(experiment.detector))]
+    return _stacked(render, experiment, how)
 
 
-@partial(jax.jit, static_argnames=("render", "mode", "block_pixels"))
-def _stacked(render: Render, experiment: Experiment, mode: Mode, block_pixels: int | None) -> Array:
+@partial(jax.jit, static_argnames=("render", "how"))
+def _stacked(render: Render, experiment: Experiment, how: Hashable) -> Array:
     mask = experiment.sampling.mask
     own_mask = mask is not None and mask.ndim == 3
 
@@ -129,6 +126,6 @@ def _stacked(render: Render, experiment: Experiment, mode: Mode, block_pixels: i
         single = eqx.tree_at(lambda e: e.detector, experiment, detector)
         if own_mask:
             single = eqx.tree_at(lambda e: e.sampling.mask, single, panel_mask)
-        return render(single, mode, block_pixels)
+        return render(single, how)
 
     return lax.map(one, (experiment.detector, jnp.asarray(mask) if own_mask else None))

@@ -5,20 +5,24 @@ not grow with the number of samples. Reverse mode recomputes a block instead of 
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
+from jax.sharding import Mesh
 
 from . import carryover, checks
+from .constants import MODES
 from .crystal import orientations
 from .errors import InputError
 from .experiment import Experiment
 from .geometry import Ray
 from .loops import block_shape, fold, padded
 from .panels import num_panels, simulate_panels
+from .precision import check_precision, precision_context
 from .scene import (
     Scene,
     build_scene,
@@ -28,44 +32,88 @@ from .scene import (
     point_ray,
     points,
     source_terms,
+    sum_dtype,
     sum_orientations,
 )
-from .typing import Image, Images, Mode, Pixels
+from .sharding import (
+    EVERYWHERE,
+    AxisNames,
+    axes_of,
+    in_shares,
+    laid_out_by_xla,
+    num_devices,
+    rows_in_shares,
+    shared_out,
+)
+from .typing import Image, Images, Mode, Pixels, Precision
 
-MODES = ("spec", "c-parity")
+
+class How(NamedTuple):
+    """How to render: everything that is no number of the experiment."""
+
+    mode: Mode
+    precision: Precision | None
+    block_pixels: int | None
+    mesh: Mesh | None
 
 
-def simulate(experiment: Experiment, mode: Mode = "spec", *, block_pixels: int | None = None) -> Images:
+def simulate(
+    experiment: Experiment,
+    mode: Mode = "spec",
+    *,
+    precision: Precision | None = None,
+    block_pixels: int | None = None,
+    mesh: Mesh | None = None,
+) -> Images:
     """The image of an experiment.
 
-    **Arguments:** `mode`: `spec` for correct physics, `c-parity` for the reference's results; `block_pixels`: how
-    many pixels to render together (the result does not depend on it, beyond rounding).
+    **Arguments:** `mode`: `spec` for correct physics, `c-parity` for the reference's results; `precision`: `float64`,
+    `float32`, or `mixed` for single precision from a geometry in double, None for what the session's arrays have;
+    `block_pixels`: how many pixels to render together, None for what suits the device; `mesh`: devices to share the
+    rows of the image out to. Neither of the last two changes the result, beyond rounding.
 
     **Returns** photons a pixel, (slow, fast); zero outside the region of interest and where the mask is False. For a
-    detector of equal panels (panel, slow, fast), for unequal panels a list of images.
+    detector of equal panels (panel, slow, fast), for unequal panels a list of images. In double precision only for
+    `float64`. With a mesh whose size divides the number of rows each device holds its own.
 
-    **Raises** `InputError` for an unknown mode. Source: docs/reference.md section 8.
+    **Raises** `InputError` for an unknown mode or precision. Source: docs/reference.md section 8.
     """
-    checks.one_of("mode", mode, MODES)
-    if num_panels(experiment.detector) is not None:
-        return simulate_panels(_simulate, _as_leaves(experiment), mode, block_pixels)
-    return _simulate(_as_leaves(experiment), mode, block_pixels)
+    how = _checked(How(mode, precision, block_pixels, laid_out_by_xla(mesh)))
+    with precision_context(precision):
+        if num_panels(experiment.detector) is not None:
+            return simulate_panels(_simulate, _as_leaves(experiment), how)
+        return _simulate(_as_leaves(experiment), how)
 
 
 def simulate_pixels(
-    experiment: Experiment, slow, fast, mode: Mode = "spec", *, block_pixels: int | None = None
+    experiment: Experiment,
+    slow,
+    fast,
+    mode: Mode = "spec",
+    *,
+    precision: Precision | None = None,
+    block_pixels: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Pixels:
     """The same numbers as `simulate` at a list of pixels.
 
-    **Arguments:** `slow`, `fast`: pixel numbers, (P,) whole numbers.
+    **Arguments:** `slow`, `fast`: pixel numbers, (P,) whole numbers; the others as for `simulate`. With a mesh the
+    list is shared out.
 
     **Returns** photons, (P,). **Raises** `InputError` for pixels off the detector or lists of different length.
     """
-    checks.one_of("mode", mode, MODES)
+    how = _checked(How(mode, precision, block_pixels, laid_out_by_xla(mesh)))
     if num_panels(experiment.detector) is not None:
         raise InputError("simulate_pixels takes one panel: choose it with panel_experiment(experiment, panel)")
     slow, fast = _pixel_list(experiment, slow, fast)
-    return _simulate_pixels(_as_leaves(experiment), slow, fast, mode, block_pixels)
+    with precision_context(precision):
+        return _simulate_pixels(_as_leaves(experiment), slow, fast, how)
+
+
+def _checked(how: How) -> How:
+    checks.one_of("mode", how.mode, MODES)
+    check_precision(how.precision)
+    return how
 
 
 def _as_leaves(experiment: Experiment) -> Experiment:
@@ -93,61 +141,92 @@ def _pixel_list(experiment: Experiment, slow, fast):
     return jnp.asarray(slow, jnp.int32), jnp.asarray(fast, jnp.int32)
 
 
-@partial(jax.jit, static_argnames=("mode", "block_pixels"))
-def _simulate(experiment: Experiment, mode: Mode, block_pixels: int | None) -> Image:
-    scene = build_scene(experiment, mode)
+@partial(jax.jit, static_argnames="how")
+def _simulate(experiment: Experiment, how: How) -> Image:
+    scene = build_scene(experiment, how.mode, how.precision)
     detector, sampling = experiment.detector, experiment.sampling
     shape = detector.pixels_slow, detector.pixels_fast
-    f0, f1, s0, s1 = sampling.roi or (0, shape[1] - 1, 0, shape[0] - 1)
+    f0, f1, s0, s1 = _window(experiment)
     rows, columns = s1 - s0 + 1, f1 - f0 + 1
     pixels = rows * columns
-    blocks, size = block_shape(pixels, block_pixels)
-    mask = (
-        None
-        if sampling.mask is None
-        else padded(sampling.mask[s0 : s1 + 1, f0 : f1 + 1].reshape(-1), blocks * size, False)
-    )
+    parts = num_devices(how.mesh)
+    part_rows = -(-rows // parts)
+    share = part_rows * columns
+    blocks, size = block_shape(share, how.block_pixels)
+    mask = None
+    if sampling.mask is not None:
+        mask = padded(sampling.mask[s0 : s1 + 1, f0 : f1 + 1].reshape(-1), parts * share, False)
 
-    def pixels_of(block):
-        index = block * size + jnp.arange(size, dtype=jnp.int32)
-        active = index < pixels
+    def render_part(scene: Scene, mask, part, devices: AxisNames | None = None):
+        """The rows of one part of the window; `mask`: of these pixels."""
         if mask is not None:
-            active = active & lax.dynamic_slice_in_dim(mask, block * size, size)
-        row = index // columns
-        return row + s0, index - row * columns + f0, active
+            mask = padded(mask, blocks * size, False)
 
-    numbers = jnp.arange(blocks, dtype=jnp.int32)
-    if mode == "c-parity":
-        values = carryover.render_in_order(scene, pixels_of, numbers)
+        def pixels_of(block):
+            here = block * size + jnp.arange(size, dtype=jnp.int32)
+            index = here + part * share
+            active = (here < share) & (index < pixels)
+            if mask is not None:
+                active = active & lax.dynamic_slice_in_dim(mask, block * size, size)
+            row = index // columns
+            return row + s0, index - row * columns + f0, active
+
+        numbers = jnp.arange(blocks, dtype=jnp.int32)
+        if how.mode == "c-parity":
+            values = carryover.render_in_order(scene, pixels_of, numbers, devices)
+        else:
+            render = jax.checkpoint(lambda block: block_photons(scene, *pixels_of(block)), prevent_cse=False)
+            values = render(numbers[0])[None] if blocks == 1 else lax.map(render, numbers)
+        return values.reshape(-1)[:share].reshape(part_rows, columns)
+
+    if how.mesh is None:
+        window = render_part(scene, mask, 0)
     else:
-        render = jax.checkpoint(lambda block: block_photons(scene, *pixels_of(block)), prevent_cse=False)
-        values = render(numbers[0])[None] if blocks == 1 else lax.map(render, numbers)
-    window = values.reshape(-1)[:pixels].reshape(rows, columns)
+        devices = axes_of(how.mesh)
+        on_device = shared_out(
+            lambda scene, mask: render_part(scene, mask, lax.axis_index(devices), devices),
+            how.mesh,
+            (EVERYWHERE, in_shares(how.mesh)),
+            in_shares(how.mesh),
+        )
+        window = rows_in_shares(on_device(scene, mask)[:rows], how.mesh)
     if (rows, columns) == shape:
         return window
-    return jnp.zeros(shape, window.dtype).at[s0 : s1 + 1, f0 : f1 + 1].set(window)
+    image = jnp.zeros(shape, window.dtype).at[s0 : s1 + 1, f0 : f1 + 1].set(window)
+    return image if how.mesh is None else rows_in_shares(image, how.mesh)
 
 
-@partial(jax.jit, static_argnames=("mode", "block_pixels"))
-def _simulate_pixels(experiment: Experiment, slow: Array, fast: Array, mode: Mode, block_pixels: int | None) -> Pixels:
-    if mode == "c-parity":
-        return _simulate(experiment, mode, block_pixels)[slow, fast]
-    scene = build_scene(experiment, mode)
-    f0, f1, s0, s1 = experiment.sampling.roi or (
-        0,
-        experiment.detector.pixels_fast - 1,
-        0,
-        experiment.detector.pixels_slow - 1,
-    )
+def _window(experiment: Experiment) -> tuple[int, int, int, int]:
+    """First and last fast, first and last slow pixel that are rendered."""
+    detector = experiment.detector
+    return experiment.sampling.roi or (0, detector.pixels_fast - 1, 0, detector.pixels_slow - 1)
+
+
+@partial(jax.jit, static_argnames="how")
+def _simulate_pixels(experiment: Experiment, slow: Array, fast: Array, how: How) -> Pixels:
+    if how.mode == "c-parity":
+        return _simulate(experiment, how)[slow, fast]
+    scene = build_scene(experiment, how.mode, how.precision)
+    f0, f1, s0, s1 = _window(experiment)
     active = (slow >= s0) & (slow <= s1) & (fast >= f0) & (fast <= f1)
     if experiment.sampling.mask is not None:
         active = active & jnp.asarray(experiment.sampling.mask)[slow, fast]
-    blocks, size = block_shape(slow.shape[0], block_pixels)
-    lists = [
-        padded(v, blocks * size, fill).reshape(blocks, size) for v, fill in ((slow, 0), (fast, 0), (active, False))
-    ]
-    render = jax.checkpoint(lambda block: block_photons(scene, *block), prevent_cse=False)
-    return lax.map(render, tuple(lists)).reshape(-1)[: slow.shape[0]]
+    listed = slow.shape[0]
+    share = -(-listed // num_devices(how.mesh))
+    blocks, size = block_shape(share, how.block_pixels)
+
+    def render_list(scene, slow, fast, active):
+        lists = [padded(v, blocks * size, fill) for v, fill in ((slow, 0), (fast, 0), (active, False))]
+        render = jax.checkpoint(lambda block: block_photons(scene, *block), prevent_cse=False)
+        return lax.map(render, tuple(v.reshape(blocks, size) for v in lists)).reshape(-1)[:share]
+
+    if how.mesh is None:
+        return render_list(scene, slow, fast, active)
+    share_of = in_shares(how.mesh)
+    on_device = shared_out(render_list, how.mesh, (EVERYWHERE, share_of, share_of, share_of), share_of)
+    whole = share * how.mesh.size
+    values = on_device(scene, padded(slow, whole, 0), padded(fast, whole, 0), padded(active, whole, False))
+    return rows_in_shares(values[:listed], how.mesh)
 
 
 def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Array:
@@ -162,7 +241,7 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
     first = point_ray(scene, slow, fast, first_point())
     first_polar, seen = first_polarization(scene, slow, fast)
     scale = scene.photons / scene.num_steps
-    zero = jnp.zeros_like(first_polar)
+    zero = jnp.zeros_like(first_polar, sum_dtype(scene))
     real = orientations(scene.phi_steps, scene.domains)
 
     def at_point(total, point):
@@ -182,7 +261,8 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
 
     total = fold(at_point, zero, points(scene))
     if scene.background is not None:
-        total = total + jnp.where(active & seen, background_photons(scene, first, first_polar), 0.0)
+        water = jnp.where(active & seen, background_photons(scene, first, first_polar), 0.0)
+        total = total + water.astype(total.dtype)
     return total
 
 

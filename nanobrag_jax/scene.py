@@ -14,8 +14,9 @@ from .geometry import DetectorFrame, Ray, capture_fraction, detector_frame, pixe
 from .kernel import sample, scattering_vector
 from .lattice import Lattice
 from .loops import fold
+from .pairs import Pair, quanta, split, split_vector
 from .structure_factors import Grid, lookup_grid
-from .typing import Mode, Scalar, Vector
+from .typing import Mode, Precision, Scalar, Vector
 from .vectors import Vec3, as_vec3, dot, unit
 
 
@@ -32,6 +33,8 @@ class Settings(eqx.Module):
     curved: bool = eqx.field(static=True)
     point_pixel: bool = eqx.field(static=True)
     polarized: bool = eqx.field(static=True)
+    mixed: bool = eqx.field(static=True)
+    """Whether the kernel works in single precision on pairs, from a geometry in double precision."""
 
 
 class Scene(eqx.Module):
@@ -66,8 +69,29 @@ class Scene(eqx.Module):
         return self.sources.weight.shape[0] * self.phi_steps.shape[0] * self.domains.shape[0] * sub_pixels
 
 
-def build_scene(experiment: Experiment, mode: Mode) -> Scene:
-    """Derive the scene. Pure and differentiable in every leaf of the experiment."""
+def build_scene(experiment: Experiment, mode: Mode, precision: Precision | None = None) -> Scene:
+    """Derive the scene. Pure and differentiable in every leaf of the experiment.
+
+    **Arguments:** `precision`: of the numbers that pixels are rendered with, None for that of the session. They are
+    derived from the experiment in the session's.
+    """
+    if precision == "mixed":
+        experiment = in_precision(experiment, jnp.float64)
+    scene = _derived(experiment, mode, precision == "mixed")
+    if precision == "float32":
+        return in_precision(scene, jnp.float32)
+    if precision == "mixed":
+        kernel = scene.lattice, scene.grid
+        return eqx.tree_at(lambda s: (s.lattice, s.grid), scene, in_precision(kernel, jnp.float32))
+    return scene
+
+
+def in_precision(tree, dtype):
+    """A pytree with its floating numbers converted."""
+    return jax.tree.map(lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+
+
+def _derived(experiment: Experiment, mode: Mode, mixed: bool) -> Scene:
     crystal, beam, detector, sampling = experiment.crystal, experiment.beam, experiment.detector, experiment.sampling
     real = real_basis(crystal, mode)
     photons = R_E_SQR_M2 * beam.fluence_per_m2
@@ -112,6 +136,7 @@ def build_scene(experiment: Experiment, mode: Mode) -> Scene:
             curved=detector.curved,
             point_pixel=detector.point_pixel,
             polarized=beam.polarized,
+            mixed=mixed,
         ),
     )
 
@@ -206,8 +231,8 @@ def first_polarization(scene: Scene, slow: Array, fast: Array) -> tuple[Array, A
         jnp.tile(scene.sources.incident, (count, 1)),
         jnp.tile(scene.sources.wavelength, count),
     )
-    shape = jnp.broadcast_shapes(slow.shape, fast.shape)
-    start = (jnp.zeros(shape, scene.frame.pix0.dtype), jnp.zeros(shape, bool))
+    pixels = slow + fast
+    start = (jnp.zeros_like(pixels, scene.frame.pix0.dtype), jnp.zeros_like(pixels, bool))
     return lax.scan(jax.checkpoint(visit), start, items)[0]
 
 
@@ -222,7 +247,8 @@ def sum_orientations(scene: Scene, real: Array, q: Vec3, weight: Array, total: A
     **Arguments:** `real`: rows a, b, c of each φ step and domain, (orientations, 3, 3); `q`, `weight`, `total`: one
     a pixel.
     """
-    q = Vec3(*lax.optimization_barrier(tuple(q)))
+    q, real = lax.optimization_barrier(kernel_vectors(scene, q, real))
+    weight = weight.astype(total.dtype)
     spread = Vec3(*(jnp.broadcast_to(n, weight.shape) for n in scene.lattice.n_cells))
     lattice = eqx.tree_at(lambda lattice: lattice.n_by_pixel, scene.lattice, spread)
 
@@ -230,3 +256,16 @@ def sum_orientations(scene: Scene, real: Array, q: Vec3, weight: Array, total: A
         return total + sample(q, vectors, lattice, scene.grid, scene.settings.interpolate, weight).intensity
 
     return fold(add, total, real)
+
+
+def kernel_vectors(scene: Scene, q: Vec3, real: Array) -> tuple[Vec3 | Pair, Array | Pair]:
+    """Scattering vectors and rows a, b, c in the form that the kernel takes: in mixed precision as pairs."""
+    if not scene.settings.mixed:
+        return q, real
+    by = quanta(scene.sources.wavelength, real)
+    return split_vector(q, by.q), split(real, by.real)
+
+
+def sum_dtype(scene: Scene) -> jnp.dtype:
+    """The type in which samples are added up, and of the image."""
+    return scene.grid.values.dtype

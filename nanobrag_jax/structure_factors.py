@@ -1,6 +1,7 @@
 """The grid of structure factors: nearest index and tricubic look-up (docs/reference.md section 5)."""
 
 import os
+from collections.abc import Callable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float
 from . import checks
 from .checks import leaf, optional_leaf
 from .errors import InputError
-from .loops import fold
+from .loops import fold, stored_first
 from .typing import Scalar
 from .vectors import Vec3
 
@@ -90,30 +91,39 @@ class Grid(eqx.Module):
     """Of the grid with its rim."""
     hkl_min: tuple[int, int, int] = eqx.field(static=True)
     """Index of the rim's first point."""
+    sound: Bool[Array, ""]
+    """True: what `loops.stored_first` asks for."""
 
 
 def lookup_grid(factors: StructureFactors) -> Grid:
     """The grid that look-ups use."""
     if factors.amplitudes is None:
-        return Grid(factors.default_F.reshape(1), (1, 1, 1), (0, 0, 0))
+        return Grid(factors.default_F.reshape(1), (1, 1, 1), (0, 0, 0), jnp.isfinite(factors.default_F))
     values = factors.amplitudes
     if factors.given is not None:
         values = jnp.where(factors.given, values, factors.default_F)
     rimmed = lax.pad(values, factors.default_F, [(1, 1, 0)] * 3)
     h, k, l = factors.hkl_min
     rows, columns, layers = rimmed.shape
-    return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1))
+    return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1), jnp.isfinite(factors.default_F))
 
 
-def nearest(grid: Grid, index: Vec3) -> Array:
-    """F at whole Miller indices, default_F outside the grid."""
+def nearest(grid: Grid, index: Callable[[], Vec3]) -> Array:
+    """F at whole Miller indices, default_F outside the grid.
+
+    **Arguments:** `index`: a function that gives them, called where they are to be computed.
+    """
     if grid.shape == (1, 1, 1):
         return grid.values[0]
-    h, k, l = (
-        jnp.clip(i - low, 0, count - 1).astype(jnp.int32)
-        for i, low, count in zip(index, grid.hkl_min, grid.shape, strict=True)
-    )
-    return grid.values.at[(h * grid.shape[1] + k) * grid.shape[2] + l].get(mode="promise_in_bounds")
+
+    def place():
+        h, k, l = (
+            jnp.clip(i - low, 0, count - 1).astype(jnp.int32)
+            for i, low, count in zip(index(), grid.hkl_min, grid.shape, strict=True)
+        )
+        return (h * grid.shape[1] + k) * grid.shape[2] + l
+
+    return grid.values.at[stored_first(place, grid.sound)].get(mode="promise_in_bounds")
 
 
 def can_interpolate(grid: Grid, hkl: Vec3) -> Array:

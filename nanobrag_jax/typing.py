@@ -8,6 +8,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int
 Mode = Literal["spec", "c-parity"]
 """`spec`: correct physics; `c-parity`: the reference's results, slips included (docs/reference.md section 10)."""
 
+Precision = Literal["float64", "mixed", "float32"]
+"""`mixed`: geometry and Miller indices as in double precision, the rest in single (docs/precision.md)."""
+
 Scalar = Float[Array, ""]
 Vector = Float[Array, "3"]
 Matrix = Float[Array, "3 3"]

@@ -10,7 +10,19 @@ PACKAGE = Path(__file__).parents[1] / "nanobrag_jax"
 
 LAYERS = [
     {"constants", "units", "typing", "errors", "precision", "lazy"},
-    {"conventions", "polynomials", "vectors", "checks", "loops", "host", "steps", "reference_rng", "unit_cell"},
+    {
+        "conventions",
+        "polynomials",
+        "vectors",
+        "pairs",
+        "checks",
+        "loops",
+        "sharding",
+        "host",
+        "steps",
+        "unit_cell",
+        "reference_rng",
+    },
     {"flags", "io", "output", "trace_record"},
     {"compare", "models", "panels", "reference_noise"},
     {"structure_factors"},
