@@ -231,7 +231,7 @@ def test_nexus_describes_the_experiment(tmp_path):
         entry = read.entries[0]
         instrument, sample = entry.instruments[0], entry.samples[0]
         detector, light = instrument.detectors[0], instrument.beams[0]
-        assert (entry.definition, entry.source.name, entry.data[0].signal) == ("NXmx", "simulation", "data")
+        assert (entry.definition, entry.source.name, entry.data[0].signal) == ("NXmx", "simulation", b"data")
         assert light.incident_wavelength.to("angstrom").magnitude == 1.2
         variant = light[light["incident_wavelength"].attrs["variant"]]
         np.testing.assert_allclose(variant[()], [1.188, 1.2, 1.212], rtol=1e-14)

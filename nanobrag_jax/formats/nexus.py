@@ -76,7 +76,7 @@ def _dataset(file: Any, place: str, dtype: np.dtype, shape: tuple[int, int], fra
 def _describe(file: Any, lab: Lab, starts: Sequence[int], dtype: np.dtype) -> None:
     """Everything but the pixels."""
     _group(file, _ENTRY, "NXentry", default="data")
-    file.attrs.update(default="entry", creator=f"nanobrag_jax {__version__}")
+    file.attrs.update(default=_stored("entry"), creator=_stored(f"nanobrag_jax {__version__}"))
     for name, value in {
         "definition": "NXmx",
         "title": "simulated diffraction image",
@@ -85,7 +85,7 @@ def _describe(file: Any, lab: Lab, starts: Sequence[int], dtype: np.dtype) -> No
         "end_time_estimated": DATE,
     }.items():
         _put(file, f"{_ENTRY}/{name}", value)
-    file[f"{_ENTRY}/definition"].attrs["version"] = "1.0"
+    file[f"{_ENTRY}/definition"].attrs["version"] = _stored("1.0")
     _group(file, f"{_ENTRY}/data", "NXdata", signal="data")
     _group(file, f"{_ENTRY}/source", "NXsource")
     _put(file, f"{_ENTRY}/source/name", "simulation")
@@ -105,7 +105,7 @@ def _beam(file: Any, lab: Lab) -> None:
     _put(file, f"{here}/incident_polarization_stokes", lab.stokes)
     if lab.spectrum is not None:
         name = "incident_wavelength_1Dspectrum"
-        file[f"{here}/incident_wavelength"].attrs["variant"] = name
+        file[f"{here}/incident_wavelength"].attrs["variant"] = name  # readers add an ending to it: not as bytes
         _put(file, f"{here}/{name}", lab.spectrum[0], units="angstrom")
         _put(file, f"{here}/{name}_weights", lab.spectrum[1])
 
@@ -170,12 +170,18 @@ def _module(file: Any, lab: Lab, number: int, start: list[int], size: tuple[int,
 
 
 def _group(file: Any, place: str, nx_class: str, **attributes: str) -> None:
-    file.require_group(place).attrs.update(NX_class=nx_class, **attributes)
+    attributes = {"NX_class": nx_class} | attributes
+    file.require_group(place).attrs.update({name: _stored(value) for name, value in attributes.items()})
 
 
 def _put(file: Any, place: str, value: Any, **attributes: Any) -> None:
-    made = file.create_dataset(place, data=value, track_times=False)
-    made.attrs.update(attributes)
+    made = file.create_dataset(place, data=_stored(value), track_times=False)
+    made.attrs.update({name: _stored(each) for name, each in attributes.items()})
+
+
+def _stored(value: Any) -> Any:
+    """Text in the fixed length that beamlines write it in, and that older readers compare it with."""
+    return np.bytes_(value.encode()) if isinstance(value, str) else value
 
 
 def _axis(file: Any, place: str, value: Any, unit: str, kind: str, vector: Any, depends_on: str) -> None:

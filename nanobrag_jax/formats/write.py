@@ -105,21 +105,22 @@ def image_outputs(
 
     **Raises** `InputError` for values that the format cannot hold.
     """
-    if kind == "nexus":
+    lab = lab_of(experiments, frames) if kind in ("nexus", "cbf") else None
+    if kind == "nexus" and lab is not None:
         stored = _alike([_number_image(image, flag) for image in images])
         unused = [_unused(each) for each in experiments]
-        pieces = nexus_pieces(stored, lab_of(experiments, frames), unused)
+        pieces = nexus_pieces(stored, lab, unused)
         return [Output(flag, path, pieces, num_pieces(stored))]
     scale = png.grey_range([as_float_image(image) for image in images]) if kind == "png" else (0.0, 0.0)
     shown: list[float] | None = None
     outputs = []
     for panel, (image, experiment, frame) in enumerate(zip(images, experiments, frames, strict=True)):
         pieces: Iterable[bytes | memoryview]
-        if kind == "cbf":
+        if lab is not None:
             largest = LARGEST_COUNT if image.dtype == np.uint16 else _LARGEST_INT32
             whole = _whole_image(image, np.int32, flag, path)
             _check_span(whole, flag, path)
-            pieces = cbf_pieces(whole, lab_of(experiments, frames), panel, largest)
+            pieces = cbf_pieces(whole, lab, panel, largest)
         elif kind == "npy":
             pieces = _npy_pieces(_number_image(image, flag))
         elif kind == "smv":
