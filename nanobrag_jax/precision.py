@@ -17,7 +17,7 @@ if "JAX_ENABLE_X64" not in os.environ:
 
 def has_double() -> bool:
     """Whether jax makes 64-bit numbers at the moment."""
-    return jax.dtypes.canonicalize_dtype(float) == float
+    return jax.dtypes.canonicalize_dtype(float).itemsize == 8
 
 
 def check_precision(precision: str | None) -> None:
