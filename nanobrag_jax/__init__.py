@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from . import cli as cli
     from . import compare as compare
     from . import refine as refine
+    from .amorphous import Amorphous as Amorphous
+    from .amorphous import amorphous_sample as amorphous_sample
     from .assemble import experiment_from_args as experiment_from_args
     from .config import Config as Config
     from .config import load_config as load_config
@@ -38,6 +40,7 @@ else:
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
         modules="cli compare refine",
+        amorphous="Amorphous amorphous_sample",
         assemble="experiment_from_args",
         config="Config load_config save_config",
         dials="experiment_from_expt",

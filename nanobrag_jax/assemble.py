@@ -13,6 +13,7 @@ import numpy as np
 
 from . import assemble_files as files
 from . import flags, steps
+from .assemble_amorphous import amorphous_of
 from .config import load_config
 from .config.override import with_flags
 from .constants import DEFAULT_FLUENCE_PER_M2
@@ -136,6 +137,7 @@ def assemble(settings: Settings, directory: str | os.PathLike[str] = ".") -> Ass
         detector=detector,
         goniometer=_goniometer(get),
         structure_factors=StructureFactors(),
+        amorphous=amorphous_of(settings, place),
     )
     cell = np.concatenate([crystal.cell_lengths_A, crystal.cell_angles_deg])
     table = files.table_of_factors(get.settings, place, notes, parts.beam, parts.detector, frame_of, cell)

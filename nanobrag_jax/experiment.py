@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from . import checks
+from .amorphous import Amorphous
 from .checks import leaf, optional_leaf
 from .constants import DEFAULT_FLUENCE_PER_M2
 from .conventions import CONVENTIONS, ConventionName, default_beam_center_mm
@@ -411,7 +412,8 @@ class Experiment(eqx.Module):
     """Everything `simulate` needs. Vectors left out are filled in from the detector's convention.
 
     **Arguments:** `detector`: one, or a list of panels, each placed in the lab as a detector of its own; equal panels
-    are stacked into one `Detector` whose leaves have a leading panel axis (see `panels`), unequal ones stay a tuple.
+    are stacked into one `Detector` whose leaves have a leading panel axis (see `panels`), unequal ones stay a tuple;
+    `amorphous`: what else scatters in the beam, None for nothing; c-parity knows none.
 
     **Raises** `InputError` where the parts do not fit together.
     """
@@ -422,6 +424,7 @@ class Experiment(eqx.Module):
     goniometer: Goniometer
     structure_factors: StructureFactors
     sampling: Sampling
+    amorphous: Amorphous | None
 
     def __init__(
         self,
@@ -432,6 +435,7 @@ class Experiment(eqx.Module):
         detector: Detector | Sequence[Detector] | None = None,
         goniometer: Goniometer | None = None,
         sampling: Sampling | None = None,
+        amorphous: Amorphous | None = None,
     ):
         self.crystal = crystal
         self.detector = Detector() if detector is None else as_panels(detector)
@@ -441,6 +445,7 @@ class Experiment(eqx.Module):
         self.goniometer = _filled(Goniometer() if goniometer is None else goniometer, spindle_axis=named.spindle)
         self.structure_factors = structure_factors
         self.sampling = Sampling() if sampling is None else sampling
+        self.amorphous = amorphous
 
     @classmethod
     def from_expt(cls, path: str | os.PathLike[str], structure_factors: StructureFactors, **options) -> "Experiment":

@@ -277,6 +277,13 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-interpolate", "interpolate", help="tricubic interpolation of F (on if any of Na, Nb, Nc is 2 or less)"),
         Flag("-nointerpolate", "interpolate", constant=False, help="F of the nearest index"),
         Flag("-water", "water_um", "float", "um", ">= 0", 0.0, help="background of this much water"),
+        Flag("-stol", "stol_path", "path",
+             help="amorphous sample: water, air, ice, or a table of sin(theta)/lambda (1/A) and F (electrons)"),
+        Flag("-amorphous_sample_thick -amorphous_thick", "amorphous_thick_mm", "float", "mm", ">= 0",
+             help="its thickness along the beam"),
+        Flag("-amorphous_density", "amorphous_density", "float", "g/cm3", ">= 0", help="its density (known if named)"),
+        Flag("-amorphous_molecular_weight -amorphous_MW", "amorphous_weight", "float", "Da", "> 0",
+             help="its molecular weight (known if named)"),
         Flag("-mode", "mode", "word", choices=MODES, default="spec",
              help="documented physics, or the reference's slips"),
         Flag("-precision", "precision", "word", choices=PRECISIONS,
@@ -318,7 +325,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-detector_seed", "detector_seed", "int", "", SEED, 1, help="seed of -calibnoise and -dead"),
     ),
     "Without effect": (
-        Flag("-stol", kind="ignored"), Flag("-4stol", kind="ignored"), Flag("-Q", kind="ignored"),
+        Flag("-4stol", kind="ignored"), Flag("-Q", kind="ignored"),
         Flag("-stolout", kind="ignored"), Flag("-coherent"), Flag("-density", kind="ignored"),
         Flag("-MW -molec…", kind="ignored"),
     ),
@@ -478,6 +485,7 @@ def _cell(flag: Flag, spelling: str, words: list[str]) -> tuple[object, int]:
 
 
 _VECTORS = tuple(flag.setting for flag in FLAGS if flag.kind == "vector")
+_AMORPHOUS = ("stol_path", "amorphous_thick_mm", "amorphous_density", "amorphous_weight")
 _NOISE = tuple(flag.setting for flag in NOISE_FLAGS)
 _GRID = tuple(flag.setting for flag in GROUPS["Beam"] if flag.setting.startswith(("hdiv", "vdiv", "disp", "round_")))
 
@@ -487,6 +495,7 @@ def _without_effect(settings: Settings) -> list[str]:
     get = settings.get
     convention, flux = get("convention"), get("flux_per_s")
     no_mosaic = not get("mosaic_deg") and get("config_path") is None
+    parity = get("mode") == "c-parity"
     pattern = get("calibnoise_percent") or get("dead_percent")
     rules = (
         (_VECTORS, convention != "CUSTOM", f"has no effect with the {convention} convention, which comes later"),
@@ -506,6 +515,9 @@ def _without_effect(settings: Settings) -> list[str]:
         (("noise_seed", *_NOISE), not get("write_noise"), "has no effect with -nonoise"),
         (("psf_fwhm_mm",), not get("psf"), "has no effect without -psf"),
         (("detector_seed",), not pattern, "has no effect without -calibnoise or -dead"),
+        (_AMORPHOUS, parity, "has no effect in c-parity"),
+        (_AMORPHOUS[:1], not parity and not get("amorphous_thick_mm"), "has no effect without -amorphous_sample_thick"),
+        (_AMORPHOUS[1:], not parity and not get("stol_path"), "has no effect without -stol"),
         (("pgm_scale",), not get("write_pgm"), "has no effect with -nopgm"),
         (("png_rings",), get("png_path") is None, "has no effect without -png"),
     )

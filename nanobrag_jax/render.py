@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 
 from . import carryover, checks
+from .background import amorphous_photons, captured
 from .constants import MODES
 from .crystal import orientations
 from .errors import InputError
@@ -263,18 +264,16 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
     if scene.background is not None:
         water = jnp.where(active & seen, background_photons(scene, first, first_polar), 0.0)
         total = total + water.astype(total.dtype)
+    if scene.amorphous is not None:
+        amorphous = jnp.where(active, amorphous_photons(scene, slow, fast), 0.0)
+        total = total + amorphous.astype(total.dtype)
     return total
 
 
 def background_photons(scene: Scene, first: Ray, polarization: Array) -> Array:
     """Photons that the water adds to a pixel, spec mode; `first`: the ray to each pixel's first point."""
     assert scene.background is not None
-    captured = fold(
-        lambda sum_, layer: sum_ + point_capture(scene, first, layer),
-        jnp.zeros_like(polarization),
-        jnp.arange(scene.settings.layers),
-    )
-    return scene.background * captured * polarization * first.solid_angle
+    return scene.background * captured(scene, first) * polarization * first.solid_angle
 
 
 def _capture(scene: Scene, slow, fast, point, ray) -> Array:

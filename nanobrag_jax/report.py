@@ -129,6 +129,10 @@ def sampling_rows(experiments: Sequence[Any], frames: Sequence[Any], samples_per
         rows.append(("dmin (A)", f"{float(sampling.dmin_A):g}"))
     if sampling.water_um is not None:
         rows.append(("water (um)", f"{float(sampling.water_um):g}"))
+    sample = experiments[0].amorphous
+    if sample is not None:
+        numbers_of = (sample.thickness_mm, sample.beam_size_mm, sample.density_g_per_cm3, sample.molecular_weight_Da)
+        rows.append(("amorphous (mm, mm beam, g/cm3, Da)", numbers(float(x) for x in numbers_of)))
     pixels = sum(rendered_pixels(experiment) for experiment in experiments)
     covered = sum(solid_angle(experiment, frame) for experiment, frame in zip(experiments, frames, strict=True))
     rows += [

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from .amorphous import Scatterer, scatterer
 from .beam import Sources, polarization_factor, polarization_frame, sources
 from .checks import filled_in
 from .constants import R_E_SQR_M2, WATER_F, WATER_MOLECULES_PER_M3
@@ -57,6 +58,8 @@ class Scene(eqx.Module):
     """r_e²·fluence: photons per steradian for one electron."""
     background: Scalar | None
     """Photons per steradian from the water, None for none."""
+    amorphous: Scatterer | None
+    """In spec mode, None for none."""
     dmin: Scalar | None
     layer_thickness: Scalar | None
     attenuation_depth: Scalar | None
@@ -99,6 +102,7 @@ def _derived(experiment: Experiment, mode: Mode, mixed: bool) -> Scene:
     if sampling.water_um is not None:
         per_um3 = WATER_F**2 * WATER_MOLECULES_PER_M3 * 1e-18  # in cubic metres the volume leaves the range of float32
         background = photons * per_um3 * sampling.water_um**3
+    sample = experiment.amorphous
     thickness = None if detector.thickness_um is None else detector.thickness_um * 1e-6
     if mode == "spec" and detector.attenuation_depth_um is None:
         thickness = None
@@ -122,6 +126,7 @@ def _derived(experiment: Experiment, mode: Mode, mixed: bool) -> Scene:
         grid=grid,
         photons=photons,
         background=background,
+        amorphous=None if sample is None or mode != "spec" else scatterer(sample, photons),
         dmin=sampling.dmin_A,
         layer_thickness=None if thickness is None else thickness * detector.layer_fraction,
         attenuation_depth=optional_metres(detector.attenuation_depth_um),

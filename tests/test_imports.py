@@ -23,15 +23,17 @@ LAYERS = [
         "unit_cell",
         "reference_rng",
     },
+    {"pixel_random"},
     {"flags", "io", "output", "trace_record"},
     {"compare", "models", "panels", "reference_noise"},
-    {"structure_factors"},
+    {"noise"},
+    {"amorphous", "effects", "structure_factors"},
     {"experiment"},
     {"geometry", "crystal", "beam", "lattice", "spectra"},
     {"kernel"},
     {"scene"},
-    {"carryover"},
-    {"render", "assemble", "assemble_files", "dials", "dials_export"},
+    {"background", "carryover"},
+    {"render", "assemble", "assemble_amorphous", "assemble_files", "dials", "dials_export"},
 ]
 """From the bottom up; a module may import from lower layers and from its own. What is not named stands on top."""
 

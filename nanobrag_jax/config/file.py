@@ -20,7 +20,7 @@ from ..output import Output, write_outputs
 from ..panels import as_panels, num_panels, split_panels, stack_panels
 from ..typing import Mode
 from ..version import __version__
-from .schema import PARTS, check_keys, rules_of, shown, value_of
+from .schema import KINDS, OPTIONAL_PARTS, check_keys, rules_of, shown, value_of
 
 FORMAT = "nanobrag_jax run"
 VERSION = 1
@@ -65,8 +65,10 @@ def config_outputs(flag: str, path: str, experiment: Experiment, mode: Mode, out
     beside = os.path.basename(arrays_path(path))
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, "written_by": f"nanobrag_jax {__version__}"}
     document["mode"] = mode
-    for part in PARTS:
+    for part in KINDS:
         model = getattr(experiment, part)
+        if model is None and part in OPTIONAL_PARTS:
+            continue
         if part == "detector" and (isinstance(model, tuple) or num_panels(model) is not None):
             panels = split_panels(model)
             document[part] = [_section(panel, part, f"{part}.{i}", beside, arrays) for i, panel in enumerate(panels)]
@@ -145,8 +147,10 @@ def load_config(path: str | os.PathLike[str]) -> Config:
     place = Path(path).parent
     held: dict[str, Any] = {}
     parts: dict[str, Any] = {}
-    for part in PARTS:
-        section = document.get(part, {})
+    for part in KINDS:
+        section = document.get(part, None if part in OPTIONAL_PARTS else {})
+        if section is None and part in OPTIONAL_PARTS:
+            continue
         if part == "detector" and isinstance(section, list):
             panels = [_model(part, f"{part}.{i}", each, name, place, held) for i, each in enumerate(section)]
             if not panels:
@@ -178,7 +182,7 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f'{name}: format must be "{FORMAT}", got {got}')
     if document.get("version") != VERSION:
         raise InputError(f"{name}: version must be {VERSION}, got {shown(document.get('version'))}")
-    check_keys(f"{name}: ", document, [*_HEAD, *PARTS])
+    check_keys(f"{name}: ", document, [*_HEAD, *KINDS])
     if not isinstance(document.get("output", {}), dict):
         raise InputError(f"{name}: output must be a table of keys, got {shown(document['output'])}")
     return document
@@ -215,7 +219,7 @@ def _model(part: str, where: str, section: Any, name: str, place: Path, held: di
             value = _held_array(full, value, place, held)
         values[key] = value_of(full, key, rules[key], value, sizes)
     try:
-        return PARTS[part](**values)
+        return KINDS[part](**values)
     except InputError as error:
         raise InputError(f"{name}: {where}.{error}") from None
     except TypeError as error:  # a key without which there is no such part

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
+from ..amorphous import Amorphous
 from ..errors import InputError
 from ..experiment import Beam, Crystal, Detector, Goniometer, Sampling
 from ..structure_factors import StructureFactors
@@ -25,6 +26,11 @@ PARTS: dict[str, type] = {
     "sampling": Sampling,
 }
 """Parts of an experiment, in the order of the file."""
+
+OPTIONAL_PARTS: dict[str, type] = {"amorphous": Amorphous}
+"""Parts that an experiment may do without; after the others."""
+
+KINDS = PARTS | OPTIONAL_PARTS
 
 _PANEL_STACKED = ("mask",)
 """Arrays that may have a leading axis of panels."""
@@ -62,7 +68,7 @@ class Rule(NamedTuple):
 @cache
 def rules_of(part: str) -> dict[str, Rule]:
     """The keys of a part: the fields of its class, and whole numbers that only its constructor takes."""
-    kind = PARTS[part]
+    kind = KINDS[part]
     hints = typing.get_type_hints(kind)
     found = {field.name: _rule(hints[field.name]) for field in dataclasses.fields(kind)}
     for name, parameter in inspect.signature(kind.__init__).parameters.items():

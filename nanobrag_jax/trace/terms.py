@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ..background import amorphous_photons
 from ..carryover import State, accepted, block_in_order, swept
 from ..crystal import dual_basis, orientations
 from ..geometry import Ray
@@ -49,7 +50,7 @@ class Terms(NamedTuple):
     cos_2theta: Array
     """At each layer."""
     background: Array | None
-    """Photons of the water, in spec mode."""
+    """Photons of the water and the amorphous sample, in spec mode."""
     left: State | None
     """c-parity: the state that the pixel leaves."""
 
@@ -98,9 +99,17 @@ def terms_of(scene: Scene, state: State | None, slow: Array, fast: Array) -> Ter
         interpolated=interpolate & jnp.broadcast_to(sampled.interpolates, interpolate.shape),
         total=total,
         cos_2theta=dot(incident, ray.direction),
-        background=background_photons(scene, first, polar) if scene.background is not None and state is None else None,
+        background=_background(scene, first, polar, slow, fast) if state is None else None,
         left=left,
     )
+
+
+def _background(scene: Scene, first: Ray, polar: Array, slow: Array, fast: Array) -> Array | None:
+    water = None if scene.background is None else background_photons(scene, first, polar)
+    if scene.amorphous is None:
+        return water
+    photons = amorphous_photons(scene, slow, fast)
+    return photons if water is None else photons + water
 
 
 def spec_total(scene: Scene, slow: Array, fast: Array) -> Array:
@@ -115,6 +124,7 @@ def spec_total(scene: Scene, slow: Array, fast: Array) -> Array:
         scene,
         photons=jnp.full_like(scene.photons, scene.num_steps),
         background=None,
+        amorphous=None,
         layer_thickness=None if one_layer else scene.layer_thickness,
         settings=replace(settings, polarized=settings.polarized and settings.oversample_polar),
     )
