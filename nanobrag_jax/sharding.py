@@ -49,6 +49,14 @@ def never(devices: AxisNames) -> Array:
     return lax.axis_index(devices) < 0
 
 
+def sum_over_devices(add_up: Callable, start, mesh: Mesh | None):
+    """add_up(start) of all devices together, where each starts from `start`, which is zero."""
+    if mesh is None:
+        return add_up(start)
+    own = jax.tree.map(lambda x: x + jnp.where(never(axes_of(mesh)), 1.0, 0.0), start)
+    return lax.psum(add_up(own), axes_of(mesh))
+
+
 def rows_in_shares(image, mesh: Mesh):
     """An image laid out by rows over the devices where their number divides the rows, else whole on each."""
     spec = in_shares(mesh) if image.shape[0] % mesh.size == 0 else EVERYWHERE

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from ..experiment import Experiment
 from .data import PixelData, background_photons
@@ -27,6 +28,7 @@ def fit(
     loss: Loss | None = None,
     driver=None,
     progress: bool | Report = True,
+    mesh: Mesh | None = None,
 ) -> Result:
     """Refine parameters of one or more experiments against the pixels of as many images.
 
@@ -34,7 +36,7 @@ def fit(
     `shoeboxes`, one for each; `parameters`: what to refine; `loss`: `Poisson()` (the default) or `Gaussian(readout)`;
     `driver`: `LevenbergMarquardt()` (the default), `ConjugateGradients()` for very many parameters, or
     `FirstOrder()`; `progress`: True prints a line for each step to stderr, False nothing, a function is called with
-    each `Step`.
+    each `Step`; `mesh`: devices to share the pixels of every image out to.
 
     **Returns** a `Result`; look at its `verdict`. Spec mode is used throughout.
 
@@ -42,7 +44,7 @@ def fit(
     """
     many = [experiments] if isinstance(experiments, Experiment) else list(experiments)
     sets = [data] if isinstance(data, PixelData) else list(data)
-    problem = build(many, sets, parameters, Poisson() if loss is None else loss)
+    problem = build(many, sets, parameters, Poisson() if loss is None else loss, mesh)
     driver = LevenbergMarquardt() if driver is None else driver
     outcome: Outcome = driver.run(problem, start(problem), reporter(progress))
     return _result(problem, outcome, sets)

@@ -3,7 +3,7 @@
 Images are taken one after the other and the pixels of each in batches, so that memory does not grow with either.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from ..errors import InputError
 from ..experiment import Experiment
 from ..render import block_photons
 from ..scene import build_scene
+from ..sharding import EVERYWHERE, axes_of, laid_out_by_xla, num_devices, shared_out, sum_over_devices
 from .data import PixelData, background_start, behind
 from .layout import Layout, layout
 from .losses import Loss, positive_part
@@ -38,6 +40,8 @@ class Problem(eqx.Module):
     data: PixelData
     """With leading axes (images, batches) where it has groups, and (images,) elsewhere."""
     loss: Loss
+    mesh: Mesh | None = eqx.field(static=True)
+    """Devices that the batches of every image are shared out to."""
 
     @property
     def num_images(self) -> int:
@@ -68,7 +72,11 @@ class Normal(NamedTuple):
 
 
 def build(
-    experiments: Sequence[Experiment], data: Sequence[PixelData], parameters: Sequence[Parameter], loss: Loss
+    experiments: Sequence[Experiment],
+    data: Sequence[PixelData],
+    parameters: Sequence[Parameter],
+    loss: Loss,
+    mesh: Mesh | None = None,
 ) -> Problem:
     """Put images together. **Raises** `InputError` where they do not fit."""
     if not experiments or len(experiments) != len(data):
@@ -79,7 +87,8 @@ def build(
     if len(structures) > 1:
         raise InputError("experiments refined together must differ in numbers only, not in counts, shapes or options")
     varying, common = _compared(subjects)
-    return Problem(common, varying, layout(parameters, subjects), _batched(data), loss)
+    mesh = laid_out_by_xla(mesh)
+    return Problem(common, varying, layout(parameters, subjects), _batched(data, mesh), loss, mesh)
 
 
 def _compared(subjects: Sequence[Subject]) -> tuple[Subject, Subject]:
@@ -97,14 +106,15 @@ def _compared(subjects: Sequence[Subject]) -> tuple[Subject, Subject]:
     return jax.tree.unflatten(structure, varying), jax.tree.unflatten(structure, common)
 
 
-def _batched(data: Sequence[PixelData]) -> PixelData:
-    """All images' data with equally many groups, cut into batches."""
+def _batched(data: Sequence[PixelData], mesh: Mesh | None) -> PixelData:
+    """All images' data with equally many groups, cut into batches, equally many for each device."""
     if len({(d.slow.shape[1], d.background.shape[1]) for d in data}) > 1:
         raise InputError("images refined together must have boxes of one size and one kind of background")
     pixels = data[0].slow.shape[1]
     most = max(d.slow.shape[0] for d in data)
-    together = max(1, min(most, BATCH_PIXELS // pixels))
-    batches = -(-most // together)
+    devices = num_devices(mesh)
+    together = max(1, min(-(-most // devices), BATCH_PIXELS // pixels))
+    batches = -(-most // (together * devices)) * devices
     backgrounds = max(d.background.shape[0] for d in data)
 
     def filled(d: PixelData) -> PixelData:
@@ -119,7 +129,16 @@ def _batched(data: Sequence[PixelData]) -> PixelData:
         reach = jnp.pad(d.reach, (0, extra), constant_values=1.0)
         return _data((*pixelwise, group(d.background_of)), (background, middle, reach))
 
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(filled, data))
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(filled, data))
+    if mesh is None:
+        return stacked
+    grouped, single = _split(stacked)
+    return _data(jax.device_put(grouped, NamedSharding(mesh, _batches_in_shares(mesh))), single)
+
+
+def _batches_in_shares(mesh: Mesh) -> PartitionSpec:
+    """How arrays (images, batches, …) are laid out."""
+    return PartitionSpec(None, axes_of(mesh))
 
 
 def start(problem: Problem) -> Unknowns:
@@ -159,9 +178,23 @@ def _photons(subject: Subject, data: PixelData) -> Array:
     return (subject.scale * block_photons(build_scene(subject.experiment, "spec"), *flat)).reshape(data.slow.shape)
 
 
-def _images(problem: Problem, unknowns: Unknowns):
-    """What `lax.map` over images runs through."""
-    return problem.varying, jnp.arange(problem.num_images), problem.data, unknowns.own, unknowns.background
+def _over_images(problem: Problem, unknowns: Unknowns, image: Callable, results: Callable[[Mesh], PartitionSpec]):
+    """`image`(its leaves, number, grouped data, single data, own unknowns, background) of one image after the other.
+
+    **Arguments:** `results`: how what `image` returns is laid out, where each device calls it with its batches.
+    """
+    grouped, single = _split(problem.data)
+    numbers = jnp.arange(problem.num_images)
+    items = problem.varying, numbers, single, unknowns.own, unknowns.background
+
+    def run(grouped, items):
+        varying, numbers, single, own, background = items
+        return lax.map(lambda item: image(*item), (varying, numbers, grouped, single, own, background))
+
+    if problem.mesh is None:
+        return run(grouped, items)
+    specs = _batches_in_shares(problem.mesh), EVERYWHERE
+    return shared_out(run, problem.mesh, specs, results(problem.mesh))(grouped, items)
 
 
 @eqx.filter_jit
@@ -173,10 +206,8 @@ def expected(problem: Problem, unknowns: Unknowns) -> Float[Array, "images batch
 def unjitted_expected(problem: Problem, unknowns: Unknowns) -> Float[Array, "images batches groups pixels"]:
     """The same, to be transformed."""
 
-    def image(item):
-        varying, number, data, own, background = item
+    def image(varying, number, grouped, single, own, background):
         subject = subject_at(problem, varying, problem.layout.own.image(number), unknowns.shared, own)
-        grouped, single = _split(data)
 
         def batch(parts):
             piece = _data(parts, single)
@@ -184,7 +215,7 @@ def unjitted_expected(problem: Problem, unknowns: Unknowns) -> Float[Array, "ima
 
         return lax.map(jax.checkpoint(batch, prevent_cse=False), grouped)
 
-    return lax.map(image, _images(problem, unknowns))
+    return _over_images(problem, unknowns, image, _batches_in_shares)
 
 
 def restraints(problem: Problem, unknowns: Unknowns) -> Array:
@@ -216,11 +247,9 @@ def normal_equations(problem: Problem, unknowns: Unknowns) -> Normal:
     shared_count, own_count = problem.layout.shared.count, problem.layout.own.count
     directions = jnp.eye(shared_count + own_count)
 
-    def image(item):
-        varying, number, data, own, background = item
+    def image(varying, number, grouped, single, own, background):
         own_side = problem.layout.own.image(number)
         point = jnp.concatenate([unknowns.shared, own])
-        grouped, single = _split(data)
 
         def batch(sums, parts):
             piece = _data(parts, single)
@@ -248,15 +277,15 @@ def normal_equations(problem: Problem, unknowns: Unknowns) -> Normal:
             ), None
 
         n, (b, t) = shared_count + own_count, background.shape
-        zeros = [jnp.zeros(s) for s in ((), (n,), (n, n), (b, t), (b, t, t), (b, t, n))]
-        sums = lax.scan(batch, tuple(zeros), grouped)[0]
+        zeros = tuple(jnp.zeros(s) for s in ((), (n,), (n, n), (b, t), (b, t, t), (b, t, n)))
+        sums = sum_over_devices(lambda start: lax.scan(batch, start, grouped)[0], zeros, problem.mesh)
         gradient, matrix = sums[1], sums[2]
         total = sums[0] + own_side.restraint(own)
         gradient = gradient.at[shared_count:].add(own_side.restraint_slope(own))
         matrix = matrix + jnp.diag(jnp.pad(own_side.restraint_curvature(own), (shared_count, 0)))
         return total, gradient, matrix, *sums[3:]
 
-    total, gradient, matrix, *rest = lax.map(image, _images(problem, unknowns))
+    total, gradient, matrix, *rest = _over_images(problem, unknowns, image, lambda mesh: EVERYWHERE)
     side = problem.layout.shared
     gradient = gradient.at[0, :shared_count].add(side.restraint_slope(unknowns.shared))
     bent = jnp.pad(side.restraint_curvature(unknowns.shared), (0, own_count))
