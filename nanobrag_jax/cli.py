@@ -152,14 +152,17 @@ def simulate_to_files(settings: Settings) -> None:
                 _say(lines)
 
 
-def _format_notes(paths: dict[str, str], experiments, frames) -> list[str]:
-    """What the formats of the outputs cannot say, once each, and names that mislead."""
-    notes = []
-    for name in USUAL_FORMATS.keys() & paths.keys():
-        kind, misleading = format_of_output(paths[name], USUAL_FORMATS[name])
-        notes += [misleading] if misleading else []
-        notes += [f"{paths[name]}: {note}" for note in format_notes(kind, experiments, frames)]
-    return sorted(notes)
+def _format_notes(paths: dict[str, str], experiments: Sequence[Experiment], frames: Sequence) -> list[str]:
+    """Names that mislead, and what the formats of the outputs cannot say, with the files that this holds for."""
+    notes: list[str] = []
+    unsaid: dict[str, list[str]] = {}
+    for name, usual in USUAL_FORMATS.items():
+        if name in paths:
+            kind, misleading = format_of_output(paths[name], usual)
+            notes += [misleading] if misleading else []
+            for note in format_notes(kind, experiments, frames):
+                unsaid.setdefault(note, []).append(paths[name])
+    return notes + [f"{', '.join(files)}: {note}" for note, files in unsaid.items()]
 
 
 def _mask(experiment: Experiment) -> np.ndarray | None:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 
+import expt_files
 import jax
 import numpy as np
 import pytest
@@ -290,6 +291,23 @@ def test_the_same_run(name, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "run2.json").read_bytes() == first["run.json"].replace(b"run.npz", b"run2.npz")
     report = capsys.readouterr()
     assert "written (-save_config)               run2.json" in report.out and report.err == ""
+
+
+def test_the_same_run_of_panels(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    panels = [expt_files.panel(origin=origin) for origin in ([-3.2, 2.4, -80.0], [3.4, 2.4, -80.0])]
+    expt_files.write(tmp_path / "two.expt", expt_files.experiment_list(detector={"panels": panels}))
+    flags = ["-expt", "two.expt", "-default_F", "100", "-N", "4", "-oversample", "1", "-nopgm"]
+    names = [
+        f"{kind}_{panel}.{end}" for kind, end in (("floatimage", "bin"), ("noiseimage", "img")) for panel in (0, 1)
+    ]
+    assert cli.main([*flags, "-save_config", "run.json"]) == 0
+    first = [(tmp_path / name).read_bytes() for name in names]
+    for name in [*names, "two.expt"]:
+        os.unlink(name)
+    assert cli.main(["-config", "run.json", "-nopgm"]) == 0
+    assert [(tmp_path / name).read_bytes() for name in names] == first
+    assert len(json.loads((tmp_path / "run.json").read_text())["detector"]) == 2
 
 
 @pytest.fixture

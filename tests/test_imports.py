@@ -29,11 +29,11 @@ LAYERS = [
     {"noise"},
     {"amorphous", "effects", "structure_factors"},
     {"experiment"},
-    {"geometry", "crystal", "beam", "lattice", "spectra"},
+    {"geometry", "crystal", "beam", "lattice", "spectra", "config"},
     {"kernel"},
     {"scene"},
     {"background", "carryover"},
-    {"render", "assemble", "assemble_amorphous", "assemble_files", "dials", "dials_export"},
+    {"render", "assemble", "assemble_amorphous", "assemble_files", "dials", "dials_export", "formats", "output_plan"},
 ]
 """From the bottom up; a module may import from lower layers and from its own. What is not named stands on top."""
 
