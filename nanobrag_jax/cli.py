@@ -75,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
         elif settings.get("version"):
             _say(f"{NAME} {__version__}")
         else:
+            settings = settings_with_config(settings)
             with precision_context(settings.get("precision")):
                 simulate_to_files(settings)
     except UsageError as error:
@@ -106,7 +107,6 @@ def _complain(sentence: str, status: int) -> int:
 def simulate_to_files(settings: Settings) -> None:
     """One run: read, report, render, write, report. **Raises** `InputError`."""
     times = [time.perf_counter()]
-    settings = settings_with_config(settings)
     paths = planned_outputs(settings)
     check_outputs(settings, paths)
     check_effects(settings)
@@ -248,7 +248,8 @@ def _outputs(
     outputs += pictures
     if "save_config_path" in paths:
         flag, path = flag_of(settings, "save_config_path"), paths["save_config_path"]
-        outputs += config_outputs(flag, path, assembly.experiment, mode, output_section(settings, seed))
+        how = mode, settings.get("precision")
+        outputs += config_outputs(flag, path, assembly.experiment, *how, output_section(settings, seed))
     table = assembly.table
     if "dump_path" in paths and table is not None:
         filled = np.where(table.given, table.values, settings.get("default_F"))

@@ -19,6 +19,7 @@ def numbers(values: Iterable[float], form: str = "g") -> str:
 
 def cell_of(real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges (A) and angles (deg) of the cell with the rows a, b, c."""
+    real = np.asarray(real, float)
     lengths = np.sqrt(np.sum(real * real, axis=1))
     pairs = ((1, 2), (2, 0), (0, 1))
     cosines = [float(real[i] @ real[j] / (lengths[i] * lengths[j])) for i, j in pairs]

@@ -44,7 +44,7 @@ def test_golden_experiments_survive(name, tmp_path):
     written = nb.save_config(tmp_path / "run.json", experiment, mode=mode)
     loaded = nb.load_config(tmp_path / "run.json")
     check_same(loaded.experiment, experiment)
-    assert (loaded.mode, loaded.output) == (mode, {})
+    assert (loaded.mode, loaded.precision, loaded.output) == (mode, "float64", {})
     assert sorted(os.listdir(tmp_path)) == sorted(os.path.basename(path) for path in written)
 
 
@@ -82,7 +82,10 @@ def test_every_bit_survives(tmp_path):
 def test_the_file_is_for_people(tmp_path):
     nb.save_config(tmp_path / "run.json", small.experiment(), mode="c-parity")
     text = (tmp_path / "run.json").read_text()
-    assert '  "mode": "c-parity",\n  "crystal": {\n    "cell_lengths_A": [31.0, 37.0, 44.0],\n' in text
+    assert (
+        '  "mode": "c-parity",\n  "precision": "float64",\n  "crystal": {\n    "cell_lengths_A": [31.0, 37.0, 44.0],\n'
+        in text
+    )
     assert '    "kahn_factor": 0.3,\n' in text and max(map(len, text.splitlines())) < 120
     document = json.loads(text)
     for part, kind in PARTS.items():
@@ -165,6 +168,7 @@ BAD = [
     (at_top(crystal=[1]), "crystal must be a table of keys, got [1]"),
     (at_top(detector=[]), "detector must have at least one panel, got []"),
     (at_top(mode="fast"), 'mode must be one of spec, c-parity, got "fast"'),
+    (at_top(precision="double"), 'precision must be one of float64, mixed, float32 or null, got "double"'),
     (at_top(version=7), "version must be 1, got 7"),
     (at_top(format="something"), 'format must be "nanobrag_jax run", got "something"'),
     (at_top(output=3), "output must be a table of keys, got 3"),
@@ -264,6 +268,7 @@ FILES = ["floatimage.bin", "intimage.img", "image.pgm", "noiseimage.img"]
 RUNS = {
     "spec": "-mosaic 1 -mosaic_domains 4 -osc 1 -phisteps 2 -fluence 1e27 -seed 12 -adc 10 -scale 0.5".split(),
     "detector effects": "-fluence 1e27 -psf gauss -psf_fwhm 1.5 -gain 2 -dispersion 1 -dispsteps 3".split(),
+    "single precision": "-precision float32 -mosaic 1 -mosaic_domains 3 -fluence 1e27".split(),
     "c-parity": "-mode c-parity -xds -twotheta 12 -divergence 2 -divsteps 2 -fluence 1e27".split(),
 }
 

@@ -13,12 +13,14 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from ..constants import MODES, PRECISIONS
 from ..errors import InputError
 from ..experiment import Experiment
 from ..io.text import read_bytes
 from ..output import Output, write_outputs
 from ..panels import as_panels, num_panels, split_panels, stack_panels
-from ..typing import Mode
+from ..precision import has_double
+from ..typing import Mode, Precision
 from ..version import __version__
 from .schema import KINDS, OPTIONAL_PARTS, check_keys, rules_of, shown, value_of
 
@@ -27,26 +29,31 @@ VERSION = 1
 INLINE_NUMBERS = 200
 """Longer arrays go into the npz file."""
 
-_HEAD = ("format", "version", "written_by", "mode", "output")
+_HEAD = ("format", "version", "written_by", "mode", "precision", "output")
 _LINE = 100
 
 
 class Config(NamedTuple):
-    """A run: the experiment, the mode it is simulated in, and the settings of the files written from it."""
+    """A run: the experiment, how it is simulated, and the settings of the files written from it."""
 
     experiment: Experiment
     mode: Mode
+    precision: Precision | None
     output: dict[str, Any]
 
 
-def save_config(path: str | os.PathLike[str], experiment: Experiment, *, mode: Mode = "spec") -> list[str]:
+def save_config(
+    path: str | os.PathLike[str], experiment: Experiment, *, mode: Mode = "spec", precision: Precision | None = None
+) -> list[str]:
     """The names of the files written: the JSON, and where there are long arrays the npz of the same name beside it.
 
     Every number of the experiment is written with all its digits. Both files appear or none.
 
+    **Arguments:** `mode`, `precision`: as for `simulate`; None is written as that of the session.
+
     **Raises** `InputError` if a file cannot be written, or a number of the experiment is not finite.
     """
-    outputs = config_outputs("save_config", os.fspath(path), experiment, mode, {})
+    outputs = config_outputs("save_config", os.fspath(path), experiment, mode, precision, {})
     write_outputs(outputs)
     return [output.path for output in outputs]
 
@@ -59,12 +66,14 @@ def arrays_path(path: str | os.PathLike[str]) -> str:
     return stem + ".npz"
 
 
-def config_outputs(flag: str, path: str, experiment: Experiment, mode: Mode, output: Mapping[str, Any]) -> list[Output]:
+def config_outputs(
+    flag: str, path: str, experiment: Experiment, mode: Mode, precision: Precision | None, output: Mapping[str, Any]
+) -> list[Output]:
     """The files of `save_config`, with settings of the output."""
     arrays: dict[str, NDArray[Any]] = {}
     beside = os.path.basename(arrays_path(path))
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, "written_by": f"nanobrag_jax {__version__}"}
-    document["mode"] = mode
+    document |= {"mode": mode, "precision": precision or ("float64" if has_double() else "float32")}
     for part in KINDS:
         model = getattr(experiment, part)
         if model is None and part in OPTIONAL_PARTS:
@@ -136,7 +145,7 @@ def _has_tables(value: Any) -> bool:
 
 
 def load_config(path: str | os.PathLike[str]) -> Config:
-    """The run that a file describes: `experiment`, `mode` and `output`.
+    """The run that a file describes: `experiment`, `mode`, `precision` and `output`.
 
     Keys that are left out have the defaults of the classes. **Raises** `InputError` that names the key and its value
     for a file that cannot be used: unknown keys, wrong types and lengths, numbers that are not finite, parts that do
@@ -162,7 +171,8 @@ def load_config(path: str | os.PathLike[str]) -> Config:
         experiment = Experiment(**parts)
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
-    return Config(experiment, mode_of(document, name), dict(document.get("output", {})))
+    mode, precision = how_of(document, name)
+    return Config(experiment, mode, precision, dict(document.get("output", {})))
 
 
 def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -188,12 +198,14 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     return document
 
 
-def mode_of(document: Mapping[str, Any], name: str) -> Mode:
-    """The mode of a configuration. **Raises** `InputError` for one that does not exist."""
-    mode = document.get("mode", "spec")
-    if mode not in ("spec", "c-parity"):
-        raise InputError(f"{name}: mode must be one of spec, c-parity, got {shown(mode)}")
-    return mode
+def how_of(document: Mapping[str, Any], name: str) -> tuple[Mode, Precision | None]:
+    """Mode and precision of a configuration. **Raises** `InputError` for those that do not exist."""
+    mode, precision = document.get("mode", "spec"), document.get("precision")
+    if mode not in MODES:
+        raise InputError(f"{name}: mode must be one of {', '.join(MODES)}, got {shown(mode)}")
+    if precision is not None and precision not in PRECISIONS:
+        raise InputError(f"{name}: precision must be one of {', '.join(PRECISIONS)} or null, got {shown(precision)}")
+    return mode, precision
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from ..errors import InputError
 from ..experiment import Crystal, Experiment
 from ..flags import GROUPS, NOISE_FLAGS, Settings, find, parse
 from ..reference_rng import DEFAULT_MOSAIC_SEED, random_misset_deg
-from .file import mode_of, read_document
+from .file import how_of, read_document
 from .schema import check_keys, shown
 
 _ANY = "About", "Output", "Noise image"
 """Groups of flags that say nothing about the experiment."""
 
-_BESIDE = ("mode", "config_path", "save_config_path", "misset_seed")
+_BESIDE = ("mode", "precision", "config_path", "save_config_path", "misset_seed")
 _STRUCTURE_FACTORS = ("hkl_path", "mtz_path", "mtz_column", "sfcif_path", "pdb_path", "k_sol", "b_sol")
 
 _LEAVES = {
@@ -52,7 +52,7 @@ def output_section(settings: Settings, noise_seed: int) -> dict[str, Any]:
 
 
 def settings_with_config(settings: Settings) -> Settings:
-    """Settings with the mode and the output settings of the file that -config names, unless flags give them.
+    """Settings with mode, precision and output settings of the file that -config names, unless flags give them.
 
     **Raises** `InputError` for a file or a key that cannot be used.
     """
@@ -62,7 +62,8 @@ def settings_with_config(settings: Settings) -> Settings:
     document = read_document(path)
     section = document.get("output", {})
     check_keys(f"{path}: output.", section, SAVED_OUTPUT)
-    found: dict[str, Any] = {"mode": mode_of(document, path)}
+    mode, precision = how_of(document, path)
+    found: dict[str, Any] = {"mode": mode} | ({} if precision is None else {"precision": precision})
     for name, value in section.items():
         found[name] = _checked(f"{path}: output.{name}", name, value)
     named = [(f"{name} in {path}", name, value) for name, value in found.items()]
