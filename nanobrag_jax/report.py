@@ -1,7 +1,7 @@
 """What the command tells about a run: labels and values, in the units that the labels name."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -12,14 +12,13 @@ from .output import Statistics, solid_angle
 Rows = list[tuple[str, str]]
 
 
-def numbers(values: Iterable[float], form: str = "g") -> str:
+def numbers(values: Iterable[SupportsFloat], form: str = "g") -> str:
     """Numbers with spaces between."""
     return " ".join(format(float(x) + 0.0, form) for x in values)
 
 
 def cell_of(real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges (A) and angles (deg) of the cell with the rows a, b, c."""
-    real = np.asarray(real, float)
     lengths = np.sqrt(np.sum(real * real, axis=1))
     pairs = ((1, 2), (2, 0), (0, 1))
     cosines = [float(real[i] @ real[j] / (lengths[i] * lengths[j])) for i, j in pairs]
