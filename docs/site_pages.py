@@ -11,7 +11,11 @@ from nanobrag_jax import flags
 
 ROOT = Path(__file__).resolve().parents[1]
 
-FLAGS_HEAD = """# Every flag
+FLAGS_HEAD = """---
+hide: [toc]
+---
+
+# Every flag
 
 This page is made from the table that the command itself reads ({count} flags), as is `python -m nanobrag_jax --help`.
 

@@ -554,13 +554,14 @@ def help_text() -> str:
 
 def markdown_table() -> str:
     """The flag table for the documentation, in Markdown."""
-    lines = ["| group | flag | value | unit | allowed | default | effect | setting |", "|" + "---|" * 8]
+    lines = ["| group | flag | value | effect | allowed | default | setting |", "|" + "---|" * 7]
     for title, flags in GROUPS.items():
         for flag in flags:
             names = " ".join(f"`{name}`" for name in flag.spellings)
             settings = " ".join(f"`{name}`" for name in flag.settings)
             default = _default_text(flag).removeprefix("default ")
             effect = flag.help or "read, and of no effect"
-            cells = (title, names, flag.argument, flag.unit, flag.bounds, default, effect, settings)
+            unit = f" ({flag.unit})" if flag.unit and flag.unit not in flag.argument else ""
+            cells = (title, names, flag.argument + unit, effect, flag.bounds, default, settings)
             lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -351,7 +351,7 @@ def test_help_and_documentation_name_everything():
         assert all(f"`{setting}`" in table for setting in flag.settings)
         assert flag.help in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert all(row.replace(r"\|", "").count("|") == 9 for row in rows)
+    assert all(row.replace(r"\|", "").count("|") == 8 for row in rows)
     assert len(rows) == len(FLAGS) + 2 and all(f"| {group} |" in table for group in GROUPS)
     assert "in mm; default 0.1" not in text.split("-pixel mm")[1].splitlines()[1]
     assert "default 102.4" in text and "-cell a [b c alpha beta gamma]" in text
