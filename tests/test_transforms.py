@@ -161,7 +161,8 @@ def scratch_bytes(mode, **parts):
     """Memory that a program needs beside its inputs and its result."""
     detector = {"pixels_fast": 256, "pixels_slow": 256}
     whole = render._as_leaves(experiment(detector=detector, **parts))
-    return render._simulate.lower(whole, render.How(mode, None, None, None)).compile().memory_analysis().temp_size_in_bytes
+    program = render._simulate.lower(whole, render.How(mode, None, None, None)).compile()
+    return program.memory_analysis().temp_size_in_bytes
 
 
 @pytest.mark.parametrize("mode", MODES)
