@@ -1,6 +1,7 @@
 """Image files: written here, read back by fabio, h5py with nxmx, Pillow and numpy; pixels and places of pixels."""
 
 import errno
+import io
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import expt_files
 import fabio
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import nxmx
 import pytest
@@ -27,6 +29,7 @@ from nanobrag_jax.formats.names import EXTENSIONS, format_of, format_of_output
 from nanobrag_jax.formats.write import image_outputs, inverse_spacings_A
 from nanobrag_jax.output import write_outputs
 from nanobrag_jax.panels import panel_experiment
+from nanobrag_jax.progress import Progress
 
 PLACE = 1e-9
 """mm: the turn of the lab frame and back, in double precision."""
@@ -516,3 +519,38 @@ def test_panels_of_the_command(tmp_path, monkeypatch, capsys):
         assert both.shape == (48, 32) and both[:24].max() > 0 and both[24:].max() > 0
     brightest = [int(fabio.open(f"a_{i}.cbf").data.max()) for i in range(2)]
     assert max(brightest) == 55040
+
+
+def test_the_sensor_in_minicbf(tmp_path):
+    """Only a sensor of several layers shows the parallax that readers correct for."""
+    sensor = {"thickness_um": 450.0, "attenuation_depth_um": 200.0}
+    for steps, expected in ((4, ("Silicon", 0.00045)), (1, None)):
+        experiment = small.experiment(detector=FLAT | sensor | {"thickness_steps": steps})
+        nb.write_image(tmp_path / "x.cbf", jnp.zeros((10, 12)), experiment)
+        words = PilatusHeader(fabio.open(tmp_path / "x.cbf").header["_array_data.header_contents"])
+        assert words._dict.get("sensor") == expected
+
+
+@pytest.mark.parametrize("stop", [RuntimeError, KeyboardInterrupt, MemoryError])
+def test_a_writer_that_fails_leaves_nothing(stop, tmp_path, monkeypatch):
+    def broken(*arguments):
+        yield b"the beginning"
+        raise stop
+
+    monkeypatch.setattr("nanobrag_jax.formats.write.nexus_pieces", broken)
+    with pytest.raises(stop):
+        nb.write_image(tmp_path / "x.h5", photons(), case("off centre"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_meter_says_what_it_does(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    clock = iter(range(100))
+    monkeypatch.setattr("nanobrag_jax.progress.time.perf_counter", lambda: float(next(clock)))
+    stream = Terminal()
+    meter = Progress(True, stream, doing="writing")
+    meter(0.25)
+    assert "\rwriting [" in stream.getvalue() and " 25%" in stream.getvalue()
