@@ -8,7 +8,7 @@ import pytest
 from small import experiment, replaced
 
 import nanobrag_jax as nb
-from nanobrag_jax import render
+from nanobrag_jax import loops, render
 
 MODES = ["spec", "c-parity"]
 SWEEP = {"osc_deg": 1.0, "phi_steps": 3}
@@ -172,3 +172,45 @@ def test_memory_does_not_grow_with_phi_steps(mode):
     few, many = (scratch_bytes(mode, goniometer={"osc_deg": 1.0, "phi_steps": steps}) for steps in (10, 1000))
     assert 0 < few < 40 * image
     assert many - few < 2 * image
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed"])
+def test_nothing_leaves_the_device(precision):
+    """No call back to Python, and no copy between host and device, in a compiled image and its gradient."""
+    whole = jax.device_put(experiment(goniometer=SWEEP))
+
+    def total(e):
+        return jnp.sum(nb.simulate(e, precision=precision))
+
+    compiled = jax.jit(lambda e: eqx.filter_value_and_grad(total)(e)).lower(whole).compile()
+    assert "callback" not in compiled.as_text()
+    with jax.transfer_guard("disallow"):
+        value, _ = compiled(whole)
+        jax.block_until_ready(value)
+
+
+class Accelerator:
+    """A device with memory of its own."""
+
+    platform = "gpu"
+
+    def __init__(self, stats):
+        self.stats = stats
+
+    def memory_stats(self):
+        return self.stats
+
+
+@pytest.mark.parametrize(
+    "stats, pixels",
+    [
+        ({"bytes_limit": 16 * 2**30}, 2**21),
+        ({"bytes_limit": 128 * 2**30}, 2**24),
+        ({"bytes_limit": 2**20}, 65536),
+        (None, 2**20),
+    ],
+)
+def test_blocks_are_as_large_as_an_accelerator_can_hold(monkeypatch, stats, pixels):
+    assert loops.default_block_pixels() == loops.BLOCK_PIXELS
+    monkeypatch.setattr(jax, "local_devices", lambda: [Accelerator(stats)])
+    assert loops.default_block_pixels() == pixels
