@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 
+import jax
 import numpy as np
 
 import nanobrag_jax as nb
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for name in options.cases or listed:
         rows += [(name, mode, *golden_case(listed[name], mode)) for mode in listed[name]["modes"]]
+        jax.clear_caches()  # Linux limits the memory mappings of a process, and each program has many
     if not options.cases:
         rows += [("full frame", mode, *deviations(headline(), mode)) for mode in ("spec", "c-parity")]
         for n in SIZES:
