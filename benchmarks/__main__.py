@@ -1,126 +1,106 @@
-"""`python -m benchmarks [--quick] [--json FILE]`: every figure of docs/performance.md, as ratios to the probe."""
+"""`python -m benchmarks [--quick] [--only CASE ...] [--json FILE]`: every figure of docs/performance.md.
+
+Each case runs in a process of its own, the probe before and after it on as many threads. `--quick` takes a few cases on
+one thread and counts processor time, which does not care what else the machine does, and fails when a case takes twice
+as long as recorded, three times in a row.
+"""
 
 import argparse
 import json
 import os
-import platform
+import subprocess
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
+from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-
-import nanobrag_jax as nb
-from nanobrag_jax.typing import Mode
-
-from . import experiments, gradients, timing
+from .cases import CASES, QUICK, Case, with_threads
 from .probe import SAMPLES, Probe
 
-Row = dict[str, object]
+Row = dict
+COLUMNS = ("seconds", "ns_per_sample", "ratio", "limit", "import_seconds", "compile_seconds", "first_seconds")
+COLUMNS = (*COLUMNS, "peak_MB", "temporary_MB", "times_forward")
 
 
-def image(name: str, experiment: nb.Experiment, mode: Mode, probe: Probe, limit: float | None) -> Row:
-    """One rendering, warm, per sample against the probe."""
-    simulate, compiling, temporary = timing.compiled(lambda e: nb.simulate(e, mode=mode), experiment)
-    seconds = timing.best(lambda: simulate(experiment))
-    samples = experiments.samples_of(experiment)
-    return {
-        "case": name,
-        "seconds": seconds,
-        "samples": samples,
-        "ns_per_sample": seconds / samples * 1e9,
-        "ratio": (seconds / samples) / (probe.seconds() / SAMPLES),
-        "limit": limit,
-        "compile_seconds": compiling,
-        "temporary_MB": temporary,
-    }
+def child(*arguments: str) -> Row:
+    """The line of JSON that a process of its own writes."""
+    words = [sys.executable, "-m", "benchmarks.child", *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def derivative(name: str, probe: Probe, with_amplitudes: bool, limit: float) -> Row:
-    """value_and_grad of a sum of squares against its forward pass, 1024² pixels × 10 φ steps."""
-    loss, start = gradients.sum_of_squares(experiments.headline(1024), with_amplitudes)
-    forward, _, _ = timing.compiled(loss, start)
-    both, compiling, temporary = timing.compiled(jax.value_and_grad(loss), start)
-    once, twice = timing.best(lambda: forward(start)), timing.best(lambda: both(start))
-    return {
-        "case": name,
-        "seconds": twice,
-        "times_forward": twice / once,
-        "ratio": twice / (1024**2 * 10) / (probe.seconds() / SAMPLES),
-        "limit_times_forward": limit,
-        "compile_seconds": compiling,
-        "temporary_MB": temporary,
-    }
+def measured(name: str, case: Case, threads: int, probe: Probe | None, clock: str = "wall") -> Row:
+    """The row of one case. **Arguments:** `threads`: 0 for no confinement; `clock`: `wall` or `cpu` for the ratio."""
+    beside = threads or min(2, os.cpu_count() or 1)
+    passes = [probe.run(beside)] if probe else []
+    row = {"case": name, "precision": case.precision, "threads": threads, "limit": case.limit}
+    row |= child(name, str(threads))
+    passes += [probe.run(beside)] if probe else []
+    seconds = row["seconds" if clock == "wall" else "cpu_seconds"]
+    row["ns_per_sample"] = seconds / row["samples"] * 1e9
+    if passes:
+        whole = min(getattr(one, clock) for one in passes)
+        row["probe_seconds"] = whole
+        row["ratio"] = seconds / whole if case.build is None else seconds / row["samples"] * SAMPLES / whole
+    return row
 
 
-def process(name: str, probe: Probe, cached: bool, limit: float, **changes) -> Row:
-    """The whole command, all three files written."""
-    figures = timing.command(cached, **changes)
-    return {"case": name, **figures, "ratio": figures["seconds"] / probe.seconds(), "limit": limit}
+def quick(name: str, case: Case, probe: Probe | None, threads: int) -> tuple[Row, bool]:
+    """A case on one thread, measured again if it seems slow, and whether it stays so."""
+    clock, slow = "cpu" if threads else "wall", True
+    row: Row = {}
+    for _ in range(3):
+        row = measured(name, case, threads, probe, clock)
+        slow = bool(case.recorded) and row.get("ratio", 0.0) > 2 * (case.recorded or 0.0)
+        if not slow:
+            break
+    return row | {"limit": None, "recorded": case.recorded}, slow
 
 
-def cases(probe: Probe) -> dict[str, Callable[[], Row]]:
-    """Every case by name, not yet run."""
-    full = experiments.headline
-    return {
-        "headline spec": lambda: image("headline spec", full(), "spec", probe, 2.5),
-        "headline c-parity": lambda: image("headline c-parity", full(), "c-parity", probe, 2.3),
-        "phi sweep 100": lambda: image("phi sweep 100", full(1024, phisteps=100), "spec", probe, None),
-        "still 50 domains": lambda: image("still 50 domains", experiments.still(), "spec", probe, 2.0),
-        "pink 40 x 5": lambda: image("pink 40 x 5", experiments.pink(), "spec", probe, 2.0),
-        "value and grad": lambda: derivative("value and grad", probe, False, 6.0),
-        "value and grad with F": lambda: derivative("value and grad with F", probe, True, 10.0),
-        "command, cold": lambda: process("command, cold", probe, False, 18.0),
-        "command, warm cache": lambda: process("command, warm cache", probe, True, 14.0),
-        "command, 1000 steps": lambda: process("command, 1000 steps", probe, True, 1000.0, phisteps=1000),
-    }
-
-
-QUICK = ("headline spec", "headline c-parity", "value and grad", "command, cold")
-
-
-def machine() -> Row:
-    """What the figures were measured on."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.machine(),
-        "processor": platform.processor(),
-        "cores": os.cpu_count(),
-        "devices": [str(device) for device in jax.devices()],
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "nanobrag_jax": nb.__version__,
-        "x64": bool(jnp.zeros(0, float).dtype == jnp.float64),
-    }
+def line(row: Row | None) -> str:
+    """A row of the printed table, or its head."""
+    if row is None:
+        return f"{'case':28}" + "".join(f"{name.replace('_seconds', ''):>14}" for name in COLUMNS)
+    values = (row.get(name) for name in COLUMNS)
+    return f"{row['case']:28}" + "".join(f"{'' if v is None else format(v, '.3g'):>14}" for v in values)
 
 
 def main() -> int:
-    """Run the cases; with --quick the exit status says whether one is more than twice its limit."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few cases; fail when one is at twice its limit")
+    """Run the cases; with --quick the exit status says whether one has become slow."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=str(__doc__).split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a few cases; fail when one takes twice what is recorded")
     parser.add_argument("--only", nargs="+", default=None, help="cases to run, by name")
     parser.add_argument("--json", default=None, help="file for the figures")
     options = parser.parse_args()
-    probe = Probe()
-    wanted = options.only or (QUICK if options.quick else None)
-    rows: list[Row] = []
-    failed = False
-    for name, run in cases(probe).items():
-        if wanted is not None and name not in wanted:
-            continue
-        row = run()
+    machine = child()
+    confined = machine["platform"] == "cpu" and hasattr(os, "sched_setaffinity")
+    cores = len(os.sched_getaffinity(0)) if confined else 0
+    cases = with_threads(cores) if confined else CASES
+    unknown = sorted(set(options.only or ()) - cases.keys())
+    if unknown:
+        parser.error(f"unknown case {unknown[0]!r}; there are: {'; '.join(cases)}")
+    try:
+        probe = Probe()
+    except OSError as error:
+        probe = None
+        print(f"no ratios to the probe: {error}")
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    print(line(None))
+    rows, failed = [], []
+    for name in options.only or (QUICK if options.quick else cases):
+        case = cases[name]
+        if options.quick:
+            row, slow = quick(name, case, probe, 1 if confined else 0)
+            failed += [name] * slow
+        else:
+            row = measured(name, case, case.threads or min(2, cores), probe)
         rows.append(row)
-        shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items() if v is not None}
-        print("  ".join(f"{k}={v}" for k, v in shown.items()), flush=True)
-        for value, limit in (("ratio", "limit"), ("times_forward", "limit_times_forward")):
-            if isinstance(row.get(limit), float):
-                failed |= float(str(row[value])) > 2 * float(str(row[limit]))
-    report = {"machine": machine(), "probe_seconds": probe.seconds(), "cases": rows}
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(report, file, indent=1)
-    return int(failed and options.quick)
+        print(line(row), flush=True)
+        if options.json:
+            Path(options.json).write_text(json.dumps({"machine": machine, "cases": rows}, indent=1) + "\n")
+    if failed:
+        print(f"twice as slow as recorded: {', '.join(failed)}")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

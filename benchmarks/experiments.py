@@ -10,11 +10,14 @@ INPUTS = GOLDEN / "inputs"
 
 
 def headline_args(**changes) -> list[str]:
-    """Flags of the full-frame run, with some values replaced: `headline_args(phisteps=100)`."""
+    """Flags of the full-frame run, with some values replaced: `headline_args(phisteps=100, round_xtal=True)`.
+
+    A tuple stands for several words, True for a flag without any.
+    """
     runs = json.loads((GOLDEN / "pilatus" / "pilatus.json").read_text())["runs"]
     args = list(next(run["args"] for run in runs if run["mode"] == "spec"))
     for name, value in changes.items():
-        values = [str(v) for v in value] if isinstance(value, tuple) else [str(value)]
+        values = [str(v) for v in value] if isinstance(value, tuple) else [str(value)] * (value is not True)
         if f"-{name}" in args:
             at = args.index(f"-{name}") + 1
             args[at : at + len(values)] = values
@@ -30,14 +33,19 @@ def headline(pixels: int | None = None, **changes) -> nb.Experiment:
     return nb.experiment_from_args(headline_args(**changes), INPUTS)
 
 
-def still(domains: int = 50) -> nb.Experiment:
+def still(domains: int = 50, pixels: int = 1024) -> nb.Experiment:
     """One still of a mosaic crystal."""
-    return headline(1024, osc=0, phisteps=1, mosaic=0.2, mosaic_domains=domains)
+    return headline(pixels, osc=0, phisteps=1, mosaic=0.2, mosaic_domains=domains)
 
 
 def pink(wavelengths: int = 40, domains: int = 5) -> nb.Experiment:
     """A beam of many wavelengths on a mosaic crystal."""
     return headline(1024, osc=0, phisteps=1, dispersion=2, dispsteps=wavelengths, mosaic=0.2, mosaic_domains=domains)
+
+
+def tricubic() -> nb.Experiment:
+    """One unit cell, whose amplitudes are interpolated everywhere."""
+    return headline(512, Na=1, Nb=1, Nc=1, interpolate=True)
 
 
 def samples_of(experiment: nb.Experiment) -> int:

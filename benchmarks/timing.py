@@ -1,6 +1,7 @@
-"""How long things take: compilation apart from running, the best of several runs, whole processes from outside."""
+"""How long things take: wall and processor time of the best of several runs, and whole commands from outside."""
 
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -8,51 +9,70 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 
 from .experiments import INPUTS, headline_args
+from .programs import Program
+
+ENOUGH_SECONDS = 1.5
+MOST_RUNS = 20
 
 
-def best(run: Callable[[], object], repeat: int = 12) -> float:
-    """Shortest wall time of `run`, seconds, after one turn that does not count."""
-    jax.block_until_ready(run())
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
+def best(run: Callable[[], object]) -> dict[str, float]:
+    """Wall seconds of the first run, and the shortest wall and processor seconds of those after it."""
+    turns = []
+    while len(turns) < 3 or (sum(wall for wall, _ in turns) < ENOUGH_SECONDS and len(turns) < MOST_RUNS):
+        start = time.perf_counter(), time.process_time()
         jax.block_until_ready(run())
-        times.append(time.perf_counter() - start)
-    return min(times)
+        turns.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    walls, processors = zip(*turns[1:], strict=True)
+    return {"first_seconds": turns[0][0], "seconds": min(walls), "cpu_seconds": min(processors)}
 
 
-def compiled(function: Callable, *arguments) -> tuple[Callable, float, float]:
-    """A jitted function compiled for its arguments, seconds that tracing and compiling took, temporary megabytes."""
+def program_row(program: Program) -> dict[str, Any]:
+    """Compilation, first and warm run, and memory of a program, in this process."""
     start = time.perf_counter()
-    program = jax.jit(function).lower(*arguments).compile()
-    seconds = time.perf_counter() - start
-    memory = program.memory_analysis()
-    return program, seconds, (memory.temp_size_in_bytes / 1e6 if memory is not None else float("nan"))
+    compiled = jax.jit(program.function).lower(*program.arguments).compile()
+    row: dict[str, Any] = {"compile_seconds": time.perf_counter() - start}
+    row |= best(lambda: compiled(*program.arguments))
+    memory = compiled.memory_analysis()
+    row["temporary_MB"] = None if memory is None else memory.temp_size_in_bytes / 1e6
+    row["peak_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row |= {"pixels": program.pixels, "samples": program.samples}
+    if program.forward is not None:
+        forward = jax.jit(program.forward).lower(*program.arguments).compile()
+        row["times_forward"] = row["cpu_seconds"] / best(lambda: forward(*program.arguments))["cpu_seconds"]
+    return row
 
 
-def command(cached: bool, repeat: int = 3, **changes) -> dict[str, float]:
-    """Wall seconds and peak megabytes of the whole headline command, with an empty or a filled compilation cache."""
-    arguments = headline_args(**changes)
+def command_row(flags: dict, cached: bool, repeat: int = 3) -> dict[str, Any]:
+    """Seconds and peak megabytes of the whole headline command, with an empty or a filled compilation cache."""
+    arguments = headline_args(**flags)
     for flag in ("-mat", "-hkl"):
         at = arguments.index(flag) + 1
         arguments[at] = str(INPUTS / arguments[at])
-    times, peaks = [], []
+    walls, processors, peaks = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(repeat + cached):
             cache = Path(folder) / ("cache" if cached else f"cache{turn}")
             environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
             start = time.perf_counter()
-            program = [sys.executable, "-m", "nanobrag_jax", *arguments, "-noprogress"]
+            words = [sys.executable, "-m", "nanobrag_jax", *arguments, "-noprogress"]
             process = subprocess.Popen(
-                program, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                words, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
             _, status, usage = os.wait4(process.pid, 0)
             if status:
-                raise RuntimeError(f"the command failed: {' '.join(program)}")
-            times.append(time.perf_counter() - start)
+                raise RuntimeError(f"the command failed: {' '.join(words)}")
+            walls.append(time.perf_counter() - start)
+            processors.append(usage.ru_utime + usage.ru_stime)
             peaks.append(usage.ru_maxrss / 1024)
-    return {"seconds": statistics.median(times[cached:]), "peak_MB": max(peaks)}
+    return {
+        "seconds": statistics.median(walls[cached:]),
+        "cpu_seconds": statistics.median(processors[cached:]),
+        "peak_MB": max(peaks),
+        "pixels": 2463 * 2527,
+        "samples": 2463 * 2527 * int(flags.get("phisteps", 10)),
+    }

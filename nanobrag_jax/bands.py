@@ -19,7 +19,7 @@ from . import carryover
 from .errors import InputError
 from .experiment import Experiment
 from .host import on_host
-from .loops import block_shape, default_block_pixels
+from .loops import block_shape, default_block_pixels, row_and_column
 from .output import as_float_image, window_of
 from .precision import check_precision, precision_context
 from .render import block_photons
@@ -174,8 +174,8 @@ def _band(scene: Scene, mask: Array | None, state: carryover.State | None, first
         active = index < pixels
         if mask is not None:
             active = active & lax.dynamic_slice_in_dim(mask, block * plan.size, plan.size)
-        row = lax.div(index, jnp.int32(window.columns))  # of positive numbers: no correction for signs as in //
-        return row + window.slow, index - row * window.columns + window.fast, active
+        row, column = row_and_column(index, window.columns)
+        return row + window.slow, column + window.fast, active
 
     def step(state, block):
         if state is None:

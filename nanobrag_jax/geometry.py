@@ -114,7 +114,8 @@ def pixel_ray(frame: DetectorFrame, fast, slow, depth, *, curved: bool, point_pi
     if curved:
         bent = rotated(scaled(b, frame.distance), s, position.y / frame.distance)
         position = rotated(bent, f, position.z / frame.distance)
-    inverse = 1.0 / jnp.sqrt(dot(position, position))
+    square = dot(position, position)
+    inverse = jnp.sqrt(square) / square  # not 1/√: XLA's reciprocal root goes one number at a time on a CPU
     direction = scaled(position, inverse)
     solid_angle = inverse * inverse
     if not point_pixel:

@@ -32,19 +32,57 @@ def fold(step: Callable[[Any, Any], Any], start, items):
     return lax.scan(body, start, items)[0]
 
 
-def stored_first(compute: Callable[[], Array], certain: Array) -> Array:
+def stored_first(compute: Callable[[], Any], certain: Array) -> Any:
     """compute(), in a kernel of its own, whose result is stored before anything uses it.
 
     **Arguments:** `certain`: a truth that XLA cannot know. On a CPU, what an index of a look-up is computed from is
     not vectorised in the kernel that looks it up; and nothing but control flow keeps XLA from merging the two.
     """
-    return lax.cond(certain, compute, lambda: 0 * compute())  # the type of compute(), also on a device of a mesh
+
+    def nothing():
+        return jax.tree.map(lambda x: 0 * x, compute())  # the type of compute(), also on a device of a mesh
+
+    return lax.platform_dependent(cpu=lambda: lax.cond(certain, compute, nothing), default=compute)
+
+
+def unknowable(numbers: Array) -> Array:
+    """True, which XLA cannot know, even of a constant experiment: no pixel's number is that large."""
+    return numbers.reshape(-1)[0] < 2**31 - 1
+
+
+def as_integer(x: Array) -> Array:
+    """Whole numbers 0 ≤ x < 2³¹ (2²³ in single precision) as integers: the last bits of x + 2^mantissa.
+
+    XLA's own conversion watches for overflow, number by number on a CPU.
+    """
+    if x.dtype == jnp.float64:
+        return lax.bitcast_convert_type(x + 2.0**52, jnp.int64).astype(jnp.int32)
+    return lax.bitcast_convert_type(x + 2.0**23, jnp.int32) & (2**23 - 1)
+
+
+def row_and_column(index: Array, columns: int) -> tuple[Array, Array]:
+    """Where the pixels of an image of so many columns are, from their numbers in it."""
+
+    def divided():
+        if jnp.result_type(float) == jnp.float64:  # exact: no quotient is as near to a whole number as rounding reaches
+            row = as_integer(jnp.floor((index.astype(jnp.float64) + 0.5) * (1.0 / columns)))
+        else:
+            row = lax.div(index, jnp.full_like(index, columns))
+        return row, index - row * columns
+
+    return stored_first(divided, unknowable(index))
 
 
 def block_shape(pixels: int, block_pixels: int | None) -> tuple[int, int]:
-    """(number of blocks, pixels in each) that cover `pixels` with the least padding."""
+    """(number of blocks, pixels in each) that cover `pixels`.
+
+    Exactly if blocks of more than half the largest size can, for then the image needs no copy; else with the least
+    padding.
+    """
     largest = default_block_pixels() if block_pixels is None else block_pixels
     blocks = max(1, -(-pixels // largest))
+    exact = (n for n in range(blocks, min(2 * blocks, pixels + 1)) if pixels % n == 0)
+    blocks = next(exact, blocks)
     return blocks, max(1, -(-pixels // blocks))
 
 

@@ -7,6 +7,7 @@ not grow with the number of samples. Reverse mode recomputes a block instead of 
 from functools import partial
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +22,7 @@ from .crystal import orientations
 from .errors import InputError
 from .experiment import Experiment
 from .geometry import Ray
-from .loops import block_shape, fold, padded
+from .loops import block_shape, fold, padded, row_and_column, unknowable
 from .panels import num_panels, simulate_panels
 from .precision import check_precision, precision_context
 from .scene import (
@@ -169,15 +170,20 @@ def _simulate(experiment: Experiment, how: How) -> Image:
             active = (here < share) & (index < pixels)
             if mask is not None:
                 active = active & lax.dynamic_slice_in_dim(mask, block * size, size)
-            row = index // columns
-            return row + s0, index - row * columns + f0, active
+            row, column = row_and_column(index, columns)
+            return row + s0, column + f0, active
 
         numbers = jnp.arange(blocks, dtype=jnp.int32)
         if how.mode == "c-parity":
             values = carryover.render_in_order(scene, pixels_of, numbers, devices)
         else:
             render = jax.checkpoint(lambda block: block_photons(scene, *pixels_of(block)), prevent_cse=False)
-            values = render(numbers[0])[None] if blocks == 1 else lax.map(render, numbers)
+
+            def place(image, block):  # in one array from the start: stacked blocks of a batch would have to be sorted
+                return lax.dynamic_update_slice(image, render(block), (block * size,)), None
+
+            empty = jnp.full(blocks * size, 0 * part, sum_dtype(scene))  # of the part, hence its own on each device
+            values = render(numbers[0]) if blocks == 1 else lax.scan(place, empty, numbers)[0]
         return values.reshape(-1)[:share].reshape(part_rows, columns)
 
     if how.mesh is None:
@@ -239,22 +245,25 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
     its derivative needs no second evaluation of the sum.
     """
     settings = scene.settings
+    scene = eqx.tree_at(lambda s: s.grid.sound, scene, unknowable(slow))
     first = point_ray(scene, slow, fast, first_point())
     first_polar, seen = first_polarization(scene, slow, fast)
-    scale = scene.photons / scene.num_steps
+    one_point = settings.oversample * settings.layers == 1
+    # masked before the product: XLA branches around an expensive operand of a selection, and nothing is vectorised
+    scale = jnp.where(active, scene.photons / scene.num_steps, 0.0)
     zero = jnp.zeros_like(first_polar, sum_dtype(scene))
     real = orientations(scene.phi_steps, scene.domains)
 
     def at_point(total, point):
-        ray = point_ray(scene, slow, fast, point)
+        ray = first if one_point else point_ray(scene, slow, fast, point)
         omega = ray.solid_angle if settings.oversample_omega else first.solid_angle
-        weight = jnp.where(active, scale * omega * _capture(scene, slow, fast, point, ray), 0.0)
+        weight = scale * omega * _capture(scene, slow, fast, point, ray)
 
         def from_source(total, source):
             incident, wavelength, source_weight = source
             terms = source_terms(scene, ray, incident, wavelength)
             polar = terms.polarization if settings.oversample_polar else first_polar
-            weighted = jnp.where(terms.kept, weight * polar * source_weight, 0.0)
+            weighted = weight * polar * jnp.where(terms.kept, source_weight, 0.0)
             return sum_orientations(scene, real, terms.q, weighted, total)
 
         lights = scene.sources

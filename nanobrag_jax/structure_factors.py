@@ -1,5 +1,6 @@
 """The grid of structure factors: nearest index and tricubic look-up (docs/reference.md section 5)."""
 
+import math
 import os
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float
 from . import checks
 from .checks import leaf, optional_leaf
 from .errors import InputError
-from .loops import fold, stored_first
+from .loops import as_integer, stored_first
 from .typing import Scalar
 from .vectors import Vec3
 
@@ -117,13 +118,30 @@ def nearest(grid: Grid, index: Callable[[], Vec3]) -> Array:
         return grid.values[0]
 
     def place():
-        h, k, l = (
-            jnp.clip(i - low, 0, count - 1).astype(jnp.int32)
-            for i, low, count in zip(index(), grid.hkl_min, grid.shape, strict=True)
-        )
-        return (h * grid.shape[1] + k) * grid.shape[2] + l
+        axes = zip(index(), grid.hkl_min, grid.shape, strict=True)
+        return _place(grid, *(_within(i - low, count - 1) for i, low, count in axes))
 
-    return grid.values.at[stored_first(place, grid.sound)].get(mode="promise_in_bounds")
+    return _at(grid, stored_first(place, grid.sound))
+
+
+def _within(x: Array, last: int) -> Array:
+    """x, or the nearer of 0 and `last`; 0 for what is no number. Unlike jnp.clip one instruction for each side."""
+    x = jnp.where(x > 0, x, jnp.zeros_like(x))
+    return jnp.where(x < last, x, jnp.full_like(x, last))
+
+
+def _place(grid: Grid, h: Array, k: Array, l: Array) -> Array:
+    """Place of a point in `grid.values`, from whole numbers of steps along each axis."""
+    _, columns, layers = grid.shape
+    if math.prod(grid.shape) >= 2 ** jnp.finfo(h.dtype).nmant:
+        h, k, l = as_integer(h), as_integer(k), as_integer(l)
+        return (h * columns + k) * layers + l
+    return as_integer((h * columns + k) * layers + l)
+
+
+def _at(grid: Grid, place: Array) -> Array:
+    """F at places in `grid.values`. Numbers without a sign cannot count from the end, which saves half the work."""
+    return grid.values.at[place.astype(jnp.uint32)].get(mode="promise_in_bounds")
 
 
 def can_interpolate(grid: Grid, hkl: Vec3) -> Array:
@@ -147,21 +165,16 @@ def tricubic(grid: Grid, hkl: Vec3) -> Array:
     Only meaningful where `can_interpolate`; elsewhere finite and to be discarded.
     """
     floors = [jnp.floor(x) for x in hkl]
-    starts = [
-        jnp.clip(f - 1 - low, 0, max(count - 4, 0)).astype(jnp.int32)
-        for f, low, count in zip(floors, grid.hkl_min, grid.shape, strict=True)
-    ]
+    axes = zip(floors, grid.hkl_min, grid.shape, strict=True)
+    corner = _place(grid, *(_within(f - 1 - low, max(count - 4, 0)) for f, low, count in axes))
     w_h, w_k, w_l = (_lagrange(x - f) for x, f in zip(hkl, floors, strict=True))
-    corner = (starts[0] * grid.shape[1] + starts[1]) * grid.shape[2] + starts[2]
-
-    def add_plane(total, i):
+    total = jnp.zeros_like(w_h[0])
+    for i in range(4):
         plane = jnp.zeros_like(total)
         for j in range(4):
-            base = corner + (i * grid.shape[1] + j) * grid.shape[2]
             row = jnp.zeros_like(total)
             for m in range(4):
-                row = row + w_l[m] * grid.values.at[base + m].get(mode="clip")
+                row = row + w_l[m] * _at(grid, corner + ((i * grid.shape[1] + j) * grid.shape[2] + m))
             plane = plane + w_k[j] * row
-        return total + lax.select_n(jnp.broadcast_to(i, total.shape), *w_h) * plane
-
-    return fold(add_plane, jnp.zeros_like(w_h[0]), jnp.arange(4, dtype=jnp.int32))
+        total = total + w_h[i] * plane
+    return total
