@@ -1,0 +1,51 @@
+"""Blocks of pixels, and the conversions that stay side by side."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nanobrag_jax.loops import as_integer, block_shape, row_and_column, stored_first, unknowable
+
+
+@pytest.mark.parametrize("pixels", [1, 7, 4096, 2527 * 2463, 4148 * 4362, 65537, 8192**2])
+def test_blocks_cover_the_pixels(pixels):
+    blocks, size = block_shape(pixels, 65536)
+    assert 0 < size <= 65536
+    assert 0 <= blocks * size - pixels < blocks
+
+
+def test_blocks_fit_exactly_where_they_can():
+    blocks, size = block_shape(2527 * 2463, 65536)
+    assert blocks * size == 2527 * 2463
+    assert size > 32768
+
+
+@pytest.mark.parametrize("columns", [1, 3, 2463, 2**15])
+def test_rows_and_columns_of_pixels(columns):
+    """At both sides of each edge of a row, up to the largest image."""
+    edges = np.unique(np.linspace(0, 2**30 // columns, 1000, dtype=np.int64)) * columns
+    numbers = np.unique(np.clip(np.concatenate([edges - 1, edges, edges + 1]), 0, 2**30))
+    row, column = jax.jit(row_and_column, static_argnums=1)(jnp.asarray(numbers, jnp.int32), columns)
+    np.testing.assert_array_equal(row, numbers // columns)
+    np.testing.assert_array_equal(column, numbers % columns)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.float64, 2**31 - 1), (np.float32, 2**23 - 1)])
+def test_integers_from_the_bits_of_whole_numbers(dtype, largest):
+    numbers = np.unique(np.linspace(0, largest, 1001, dtype=np.int64))
+    found = as_integer(jnp.asarray(numbers, dtype))
+    assert found.dtype == jnp.int32
+    np.testing.assert_array_equal(found, numbers)
+
+
+def test_what_is_stored_first_stays_a_kernel_of_its_own():
+    def double(x):
+        return stored_first(lambda: (2 * x, x + 1), unknowable(x))
+
+    x = jnp.arange(5, dtype=jnp.int32)
+    program = jax.jit(double).lower(x).compile()
+    for found, expected in zip(program(x), (2 * x, x + 1), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    if jax.default_backend() == "cpu":
+        assert "conditional" in program.as_text()
