@@ -103,11 +103,14 @@ def gradients(mesh: Mesh) -> dict:
 
 
 def batch(mesh: Mesh) -> dict:
-    """A batch of orientations whose images stay on their devices, without a word between them."""
-    whole = experiment(128, 128)
-    missets = jnp.asarray(np.random.default_rng(2).uniform(-30, 30, (2 * mesh.size, 3)))
+    """A batch of orientations whose images stay on their devices, without a word between them.
+
+    Many of them: what each device keeps for itself, the geometry of a block, is to be little beside its share.
+    """
+    whole = experiment(32, 32)
+    missets = jnp.asarray(np.random.default_rng(2).uniform(-30, 30, (128 * mesh.size, 3)))
     over = jax.jit(
-        jax.vmap(lambda m: nb.simulate(eqx.tree_at(lambda e: e.crystal.misset_deg, whole, m), block_pixels=1024))
+        jax.vmap(lambda m: nb.simulate(eqx.tree_at(lambda e: e.crystal.misset_deg, whole, m), block_pixels=512))
     )
     laid_out = jax.device_put(missets, NamedSharding(mesh, PartitionSpec(mesh.axis_names)))
     alone, shared = over.lower(missets).compile(), over.lower(laid_out).compile()
