@@ -178,12 +178,7 @@ def _simulate(experiment: Experiment, how: How) -> Image:
             values = carryover.render_in_order(scene, pixels_of, numbers, devices)
         else:
             render = jax.checkpoint(lambda block: block_photons(scene, *pixels_of(block)), prevent_cse=False)
-
-            def place(image, block):  # in one array from the start: stacked blocks of a batch would have to be sorted
-                return lax.dynamic_update_slice(image, render(block), (block * size,)), None
-
-            empty = jnp.full(blocks * size, 0 * part, sum_dtype(scene))  # of the part, hence its own on each device
-            values = render(numbers[0]) if blocks == 1 else lax.scan(place, empty, numbers)[0]
+            values = render(numbers[0]) if blocks == 1 else lax.map(render, numbers)
         return values.reshape(-1)[:share].reshape(part_rows, columns)
 
     if how.mesh is None:
