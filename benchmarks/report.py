@@ -78,27 +78,31 @@ def block(figures: dict) -> str:
     where = f"{machine['date'][:10]}, {machine['cores']} cores ({machine['processor']}), devices: {devices}"
     versions = f"Python {machine['python']}, jax {machine['jax']}, nanobrag_jax {machine['nanobrag_jax']}"
     passes = [row["probe_seconds"] for row in rows if "probe_seconds" in row and row["threads"] == threads]
-    probe = f" The probe took {min(passes):.4f} s on {threads or 2} threads at best." if passes else ""
-    parts = [f"{where}; {versions}; {threads or 'all'} threads.{probe}", case_table(rows)]
+    probe = f" The probe took {min(passes):.4f} s at best." if passes else ""
+    parts = [
+        f"{where}; {versions}; {machine['clock']}, {threads or 'all'} thread{'s' * (threads != 1)}.{probe}",
+        case_table(rows),
+    ]
     gradients = [f"{row['case']}: {row['times_forward']:.2g} times forward" for row in rows if row.get("times_forward")]
     parts += ["; ".join(gradients) + "." if gradients else "", straightness(rows), memory(rows)]
     return "\n\n".join(filter(None, parts))
 
 
-def plots(rows: list[dict], folder: Path) -> None:
-    """Time against pixels, samples and threads."""
+def plots(rows: list[dict], folder: Path) -> list[str]:
+    """Draws time against pixels, samples and threads, as far as it was measured; returns the lines that show them."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    drawn = []
     threads = [row for row in rows if row["case"].startswith("headline, ") and "thread" in row["case"]]
     for name, members, key, label in (
         ("pixels", sizes(rows), "pixels", "pixels (10 φ steps each)"),
         ("samples", sweeps(rows), "samples", "samples (1024² pixels)"),
         ("threads", threads, "threads", "threads (headline run)"),
     ):
-        if not members:
+        if len(members) < 2:
             continue
         figure, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
         x = np.array([row[key] for row in members])
@@ -113,6 +117,8 @@ def plots(rows: list[dict], folder: Path) -> None:
         axes.legend(frameon=False)
         figure.savefig(folder / f"performance_{name}.png", dpi=110)
         plt.close(figure)
+        drawn.append(f"![Time against {name}](images/performance_{name}.png)")
+    return drawn
 
 
 def main(argv: list[str]) -> int:
@@ -121,8 +127,8 @@ def main(argv: list[str]) -> int:
     page = DOCS / "performance.md"
     before, rest = page.read_text().split(BEGIN)
     after = rest.split(END)[1]
-    page.write_text(f"{before}{BEGIN}\n\n{block(figures)}\n\n{END}{after}")
-    plots(figures["cases"], DOCS / "images")
+    shown_below = "\n".join(plots(figures["cases"], DOCS / "images"))
+    page.write_text(f"{before}{BEGIN}\n\n{block(figures)}\n\n{shown_below}\n\n{END}{after}")
     return 0
 
 
