@@ -164,7 +164,7 @@ def _simulate(experiment: Experiment, how: How) -> Image:
         if mask is not None:
             mask = padded(mask, blocks * size, False)
 
-        def pixels_of(block):
+        def pixels_of(mask, part, block):
             here = block * size + jnp.arange(size, dtype=jnp.int32)
             index = here + part * share
             active = (here < share) & (index < pixels)
@@ -173,12 +173,15 @@ def _simulate(experiment: Experiment, how: How) -> Image:
             row, column = row_and_column(index, columns)
             return row + s0, column + f0, active
 
-        numbers = jnp.arange(blocks, dtype=jnp.int32)
         if how.mode == "c-parity":
-            values = carryover.render_in_order(scene, pixels_of, numbers, devices)
+            numbers = jnp.arange(blocks, dtype=jnp.int32)
+            values = carryover.render_in_order(scene, partial(pixels_of, mask, part), numbers, devices)
         else:
-            render = jax.checkpoint(lambda block: block_photons(scene, *pixels_of(block)), prevent_cse=False)
-            values = render(numbers[0]) if blocks == 1 else lax.map(render, numbers)
+
+            def render(scene, mask, part, block):
+                return block_photons(scene, *pixels_of(mask, part, block))
+
+            values = _in_blocks(render, blocks, size, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
         return values.reshape(-1)[:share].reshape(part_rows, columns)
 
     if how.mesh is None:
@@ -196,6 +199,32 @@ def _simulate(experiment: Experiment, how: How) -> Image:
         return window
     image = jnp.zeros(shape, window.dtype).at[s0 : s1 + 1, f0 : f1 + 1].set(window)
     return image if how.mesh is None else rows_in_shares(image, how.mesh)
+
+
+def _in_blocks(render, blocks: int, size: int, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
+    """render(scene, mask, part, block) of each block, one after the other, (blocks · size,).
+
+    Written to their places in one array, so that the images of a batch need not be sorted in the end. Differentiated,
+    blocks are stacked: reverse mode would copy the array for each of them.
+    """
+
+    def numbers():  # made where they are used: a custom rule must not close over what is traced
+        return jnp.arange(blocks, dtype=jnp.int32)
+
+    def stacked(scene, mask, part):
+        one = jax.checkpoint(partial(render, scene, mask, part), prevent_cse=False)
+        return (one(numbers()[0]) if blocks == 1 else lax.map(one, numbers())).reshape(-1)
+
+    @jax.custom_jvp
+    def placed(scene, mask, part):
+        def place(image, block):
+            return lax.dynamic_update_slice(image, render(scene, mask, part, block), (block * size,)), None
+
+        empty = jnp.full(blocks * size, 0 * part, dtype)  # of the part, hence its own on each device
+        return lax.scan(place, empty, numbers())[0]
+
+    placed.defjvp(lambda primals, tangents: jax.jvp(stacked, primals, tangents))
+    return stacked(scene, mask, part) if blocks == 1 else placed(scene, mask, part)
 
 
 def _window(experiment: Experiment) -> tuple[int, int, int, int]:
