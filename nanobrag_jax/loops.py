@@ -73,17 +73,29 @@ def row_and_column(index: Array, columns: int) -> tuple[Array, Array]:
     return stored_first(divided, unknowable(index))
 
 
+EVEN = 128
+"""Large blocks are multiples of this: XLA gives threads poor shares of an odd length, which costs up to five times."""
+
+
 def block_shape(pixels: int, block_pixels: int | None) -> tuple[int, int]:
     """(number of blocks, pixels in each) that cover `pixels`.
 
-    Exactly if blocks of more than half the largest size can, for then the image needs no copy; else with the least
+    Exactly if even blocks of more than half the largest size can, for then the image needs no copy; else with little
     padding.
     """
     largest = default_block_pixels() if block_pixels is None else block_pixels
     blocks = max(1, -(-pixels // largest))
     exact = (n for n in range(blocks, min(2 * blocks, pixels + 1)) if pixels % n == 0)
-    blocks = next(exact, blocks)
-    return blocks, max(1, -(-pixels // blocks))
+    for n in exact:
+        if _evened(pixels // n) == pixels // n:
+            return n, pixels // n
+    size = _evened(max(1, -(-pixels // blocks)))
+    return max(1, -(-pixels // size)), size
+
+
+def _evened(size: int) -> int:
+    """The next multiple of `EVEN` from a size at which the padding does not matter."""
+    return size if size < 8 * EVEN else -(-size // EVEN) * EVEN
 
 
 def padded(values: Array, length: int, fill) -> Array:

@@ -5,19 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nanobrag_jax.loops import as_integer, block_shape, row_and_column, stored_first, unknowable
+from nanobrag_jax.loops import EVEN, as_integer, block_shape, row_and_column, stored_first, unknowable
 
 
 @pytest.mark.parametrize("pixels", [1, 7, 4096, 2527 * 2463, 4148 * 4362, 65537, 8192**2])
 def test_blocks_cover_the_pixels(pixels):
     blocks, size = block_shape(pixels, 65536)
     assert 0 < size <= 65536
-    assert 0 <= blocks * size - pixels < blocks
+    assert 0 <= blocks * size - pixels < blocks * EVEN and (blocks - 1) * size < pixels
+    assert size < 1024 or size % EVEN == 0
 
 
 def test_blocks_fit_exactly_where_they_can():
-    blocks, size = block_shape(2527 * 2463, 65536)
-    assert blocks * size == 2527 * 2463
+    blocks, size = block_shape(3000 * 2560, 65536)
+    assert blocks * size == 3000 * 2560
     assert size > 32768
 
 
