@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import nanobrag_jax as nb
-from nanobrag_jax.crystal import orientations
 from nanobrag_jax.kernel import sample
 from nanobrag_jax.scene import Scene, build_scene, first_point, point_ray, source_terms
 from nanobrag_jax.vectors import Vec3
@@ -33,15 +32,15 @@ def scattering_vectors(scene: Scene, shape) -> list[Vec3]:
     """q of every pixel for each source."""
     slow, fast = (jnp.asarray(x.ravel(), jnp.int32) for x in np.mgrid[: shape[0], : shape[1]])
     ray = point_ray(scene, slow, fast, first_point())
-    lights = zip(scene.sources.incident, scene.sources.wavelength, strict=True)
-    return [source_terms(scene, ray, incident, wavelength).q for incident, wavelength in lights]
+    lights = [jax.tree.map(lambda x, n=i: x[n], scene.sources) for i in range(scene.sources.weight.shape[0])]
+    return [source_terms(scene, ray, source).q for source in lights]
 
 
 def summed(scene: Scene, vectors: list[Vec3]) -> np.ndarray:
     """Σ (F·F_latt)² over sources and orientations, one value a pixel."""
     total = jnp.zeros_like(vectors[0].x)
     for q in vectors:
-        for real in orientations(scene.phi_steps, scene.domains):
+        for real in scene.orientations:
             rows = Vec3(*real[0]), Vec3(*real[1]), Vec3(*real[2])
             total = total + sample(q, rows, scene.lattice, scene.grid, scene.settings.interpolate).intensity
     return np.asarray(total)

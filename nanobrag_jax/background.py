@@ -28,14 +28,12 @@ def amorphous_photons(scene: Scene, slow: Array, fast: Array) -> Array:
     ray = point_ray(scene, slow, fast, Point(jnp.zeros((), jnp.int32), middle, middle))
 
     def from_source(total, source):
-        incident, wavelength, weight = source
-        terms = source_terms(scene, ray, incident, wavelength)
-        photons = weight * terms.polarization * sample.intensity(_half_length(terms.q))
+        terms = source_terms(scene, ray, source)
+        photons = source.weight * terms.polarization * sample.intensity(_half_length(terms.q))
         return total + jnp.where(terms.kept, photons, 0.0)
 
-    lights = scene.sources
-    total = fold(from_source, jnp.zeros_like(ray.obliquity), (lights.incident, lights.wavelength, lights.weight))
-    return total / lights.weight.shape[0] * captured(scene, ray) * ray.solid_angle
+    total = fold(from_source, jnp.zeros_like(ray.obliquity), scene.sources)
+    return total / scene.sources.weight.shape[0] * captured(scene, ray) * ray.solid_angle
 
 
 def _half_length(q: Vec3) -> Array:

@@ -23,7 +23,7 @@ from .loops import block_shape, default_block_pixels, row_and_column
 from .output import as_float_image, window_of
 from .precision import check_precision, precision_context
 from .render import block_photons
-from .scene import Scene, build_scene
+from .scene import Scene, scene_on_host
 from .typing import Mode, Precision
 
 BAND_SAMPLES = 100_000_000
@@ -36,7 +36,6 @@ MOST_PIXELS = 2**30
 """Pixels that 32-bit numbers can count, the padding of the last band included."""
 
 
-_scene = jax.jit(build_scene, static_argnames=("mode", "precision"))
 _first_state = jax.jit(carryover.initial_state)
 
 
@@ -96,7 +95,7 @@ def prepare(experiment: Experiment, mode: Mode = "spec", precision: Precision | 
     if pixels > MOST_PIXELS:
         raise InputError(f"{shape[1]} x {shape[0]} pixels are too many: at most {MOST_PIXELS} can be rendered")
     with precision_context(precision):
-        scene = on_host(_scene, experiment, mode=mode, precision=precision)
+        scene = scene_on_host(experiment, mode, precision)
     job = Job(scene, shape, window, Plan(1, 1, 1), None)
     plan = plan_bands(pixels, job.samples_per_pixel)
     mask = None

@@ -13,19 +13,31 @@ from .vectors import Vec3, dot, rotated, unit
 
 
 class Sources(eqx.Module):
-    """Incident unit vectors (sample-ward), wavelengths in Å and weights of mean 1, one each a source."""
+    """Incident unit vectors (sample-ward), wavelengths in Å, weights of mean 1 and polarisation frames.
 
-    incident: Float[Array, "sources 3"]
-    wavelength: Float[Array, " sources"]
-    weight: Float[Array, " sources"]
+    One each a source. A loop over sources gives each turn a `Sources` of one, without the leading axis.
+    """
+
+    incident: Float[Array, "*sources 3"]
+    wavelength: Float[Array, "*sources"]
+    weight: Float[Array, "*sources"]
+    across: Float[Array, "*sources 3"]
+    """Unit vector along B, and below along E."""
+    electric: Float[Array, "*sources 3"]
 
 
 def sources(beam: Beam) -> Sources:
     """The list of sources, wavelengths innermost within each direction."""
     weight = beam.source_weights / jnp.mean(beam.source_weights)
+    polarization = unit(filled_in(beam.polarization_vector))
+
+    def listed(incident, wavelength):
+        frames = jax.vmap(polarization_frame, (0, None))(incident, polarization)
+        return Sources(incident, wavelength, weight, *frames)
+
     if beam.source_positions is not None:
-        return Sources(-jax.vmap(unit)(beam.source_positions), filled_in(beam.source_wavelengths_A), weight)
-    direction, polarization = unit(filled_in(beam.direction)), unit(filled_in(beam.polarization_vector))
+        return listed(-jax.vmap(unit)(beam.source_positions), filled_in(beam.source_wavelengths_A))
+    direction = unit(filled_in(beam.direction))
     vertical = unit(jnp.cross(direction, polarization))
     angles = beam.divergence_fractions * (beam.divergence_mrad * 1e-3)[None, :]
 
@@ -35,7 +47,7 @@ def sources(beam: Beam) -> Sources:
     incident = jax.vmap(unit)(jax.vmap(turned)(angles))
     wavelength = beam.wavelength_A * (1.0 + beam.dispersion_percent * 0.01 * beam.dispersion_fractions)
     count = wavelength.shape[0]
-    return Sources(jnp.repeat(incident, count, axis=0), jnp.tile(wavelength, incident.shape[0]), weight)
+    return listed(jnp.repeat(incident, count, axis=0), jnp.tile(wavelength, incident.shape[0]))
 
 
 def polarization_frame(incident: Vector, polarization: Vector) -> tuple[Vector, Vector]:

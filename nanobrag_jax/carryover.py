@@ -179,19 +179,18 @@ def _walk(scene: Scene, lanes: Lanes, stale: Array | None, fresh: Array, carry, 
 
     **Arguments:** `stale`: vectors that a lone pixel's first sample sees, None where no pixel is the first.
     """
-    lights = scene.sources
 
     def at_point(carry, point):
         ray = point_ray(scene, lanes.slow, lanes.fast, point)
 
         def from_source(carry, source):
             inner, begun = carry
-            terms = source_terms(scene, ray, *source)
+            terms = source_terms(scene, ray, source)
             kept = terms.kept & lanes.active
             vectors = fresh if stale is None else jnp.where((kept & ~begun)[0], stale, fresh)
             return visit(inner, ray, point, terms, kept, vectors), begun | kept
 
-        return fold(from_source, carry, (lights.incident, lights.wavelength))
+        return fold(from_source, carry, scene.sources)
 
     return fold(at_point, (carry, jnp.zeros_like(lanes.active)), points(scene))[0]
 

@@ -18,7 +18,6 @@ from jax.sharding import Mesh
 from . import carryover, checks
 from .background import amorphous_photons, captured
 from .constants import MODES
-from .crystal import orientations
 from .errors import InputError
 from .experiment import Experiment
 from .geometry import Ray
@@ -48,6 +47,9 @@ from .sharding import (
     shared_out,
 )
 from .typing import Image, Images, Mode, Pixels, Precision
+
+Window = tuple[int, int, int, int]
+"""First and last fast, first and last slow pixel that are rendered."""
 
 
 class How(NamedTuple):
@@ -143,21 +145,24 @@ def _pixel_list(experiment: Experiment, slow, fast):
     return jnp.asarray(slow, jnp.int32), jnp.asarray(fast, jnp.int32)
 
 
-@partial(jax.jit, static_argnames="how")
 def _simulate(experiment: Experiment, how: How) -> Image:
+    shape = experiment.detector.pixels_slow, experiment.detector.pixels_fast
     scene = build_scene(experiment, how.mode, how.precision)
-    detector, sampling = experiment.detector, experiment.sampling
-    shape = detector.pixels_slow, detector.pixels_fast
-    f0, f1, s0, s1 = _window(experiment)
+    return _image(scene, experiment.sampling.mask, shape, _window(experiment), how)
+
+
+@partial(jax.jit, static_argnames=("shape", "window", "how"))
+def _image(scene: Scene, mask: Array | None, shape: tuple[int, int], window: Window, how: How) -> Image:
+    """The image (slow, fast) of that shape, rendered in the window."""
+    f0, f1, s0, s1 = window
     rows, columns = s1 - s0 + 1, f1 - f0 + 1
     pixels = rows * columns
     parts = num_devices(how.mesh)
     part_rows = -(-rows // parts)
     share = part_rows * columns
     blocks, size = block_shape(share, how.block_pixels)
-    mask = None
-    if sampling.mask is not None:
-        mask = padded(sampling.mask[s0 : s1 + 1, f0 : f1 + 1].reshape(-1), parts * share, False)
+    if mask is not None:
+        mask = padded(mask[s0 : s1 + 1, f0 : f1 + 1].reshape(-1), parts * share, False)
 
     def render_part(scene: Scene, mask, part, devices: AxisNames | None = None):
         """The rows of one part of the window; `mask`: of these pixels."""
@@ -185,7 +190,7 @@ def _simulate(experiment: Experiment, how: How) -> Image:
         return values.reshape(-1)[:share].reshape(part_rows, columns)
 
     if how.mesh is None:
-        window = render_part(scene, mask, 0)
+        values = render_part(scene, mask, 0)
     else:
         devices = axes_of(how.mesh)
         on_device = shared_out(
@@ -194,10 +199,10 @@ def _simulate(experiment: Experiment, how: How) -> Image:
             (EVERYWHERE, in_shares(how.mesh)),
             in_shares(how.mesh),
         )
-        window = rows_in_shares(on_device(scene, mask)[:rows], how.mesh)
+        values = rows_in_shares(on_device(scene, mask)[:rows], how.mesh)
     if (rows, columns) == shape:
-        return window
-    image = jnp.zeros(shape, window.dtype).at[s0 : s1 + 1, f0 : f1 + 1].set(window)
+        return values
+    image = jnp.zeros(shape, values.dtype).at[s0 : s1 + 1, f0 : f1 + 1].set(values)
     return image if how.mesh is None else rows_in_shares(image, how.mesh)
 
 
@@ -227,21 +232,26 @@ def _in_blocks(render, blocks: int, size: int, dtype, scene: Scene, mask: Array 
     return stacked(scene, mask, part) if blocks == 1 else placed(scene, mask, part)
 
 
-def _window(experiment: Experiment) -> tuple[int, int, int, int]:
+def _window(experiment: Experiment) -> Window:
     """First and last fast, first and last slow pixel that are rendered."""
     detector = experiment.detector
     return experiment.sampling.roi or (0, detector.pixels_fast - 1, 0, detector.pixels_slow - 1)
 
 
-@partial(jax.jit, static_argnames="how")
 def _simulate_pixels(experiment: Experiment, slow: Array, fast: Array, how: How) -> Pixels:
     if how.mode == "c-parity":
         return _simulate(experiment, how)[slow, fast]
     scene = build_scene(experiment, how.mode, how.precision)
-    f0, f1, s0, s1 = _window(experiment)
+    return _listed(scene, experiment.sampling.mask, slow, fast, _window(experiment), how)
+
+
+@partial(jax.jit, static_argnames=("window", "how"))
+def _listed(scene: Scene, mask: Array | None, slow: Array, fast: Array, window: Window, how: How) -> Pixels:
+    """The pixels of a list that lie in the window."""
+    f0, f1, s0, s1 = window
     active = (slow >= s0) & (slow <= s1) & (fast >= f0) & (fast <= f1)
-    if experiment.sampling.mask is not None:
-        active = active & jnp.asarray(experiment.sampling.mask)[slow, fast]
+    if mask is not None:
+        active = active & jnp.asarray(mask)[slow, fast]
     listed = slow.shape[0]
     share = -(-listed // num_devices(how.mesh))
     blocks, size = block_shape(share, how.block_pixels)
@@ -276,7 +286,8 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
     # masked before the product: XLA branches around an expensive operand of a selection, and nothing is vectorised
     scale = jnp.where(active, scene.photons / scene.num_steps, 0.0)
     zero = jnp.zeros_like(first_polar, sum_dtype(scene))
-    real = orientations(scene.phi_steps, scene.domains)
+    orientations = scene.orientations
+    assert orientations is not None, "a scene of spec mode"
 
     def at_point(total, point):
         ray = first if one_point else point_ray(scene, slow, fast, point)
@@ -284,14 +295,12 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
         weight = scale * omega * _capture(scene, slow, fast, point, ray)
 
         def from_source(total, source):
-            incident, wavelength, source_weight = source
-            terms = source_terms(scene, ray, incident, wavelength)
+            terms = source_terms(scene, ray, source)
             polar = terms.polarization if settings.oversample_polar else first_polar
-            weighted = weight * polar * jnp.where(terms.kept, source_weight, 0.0)
-            return sum_orientations(scene, real, terms.q, weighted, total)
+            weighted = weight * polar * jnp.where(terms.kept, source.weight, 0.0)
+            return sum_orientations(scene, orientations, terms.q, weighted, total)
 
-        lights = scene.sources
-        return fold(from_source, total, (lights.incident, lights.wavelength, lights.weight))
+        return fold(from_source, total, scene.sources)
 
     total = fold(at_point, zero, points(scene))
     if scene.background is not None:

@@ -1,24 +1,26 @@
 """What a render needs, derived once from an experiment: frame, sources, crystal vectors, grid and scales."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from .amorphous import Scatterer, scatterer
-from .beam import Sources, polarization_factor, polarization_frame, sources
-from .checks import filled_in
+from .beam import Sources, polarization_factor, sources
 from .constants import R_E_SQR_M2, WATER_F, WATER_MOLECULES_PER_M3
-from .crystal import domain_rotations, phi_angles, phi_rotated, real_basis, reciprocal_of
-from .experiment import Experiment
+from .crystal import domain_rotations, orientations, phi_angles, phi_rotated, real_basis, reciprocal_of
+from .experiment import Experiment, of_any_extent
 from .geometry import DetectorFrame, Ray, capture_fraction, detector_frame, pixel_ray
+from .host import on_host
 from .kernel import sample, scattering_vector
 from .lattice import Lattice
 from .loops import fold
 from .pairs import Pair, quanta, split, split_vector
 from .structure_factors import Grid, lookup_grid
-from .typing import Mode, Precision, Scalar, Vector
-from .vectors import Vec3, as_vec3, dot, unit
+from .typing import Mode, Precision, Scalar
+from .vectors import Vec3, as_vec3, dot
 
 
 class Settings(eqx.Module):
@@ -43,7 +45,6 @@ class Scene(eqx.Module):
 
     frame: DetectorFrame
     sources: Sources
-    polarization: Vector
     kahn_factor: Scalar
     unrotated: Array
     """Rows a, b, c before any φ rotation."""
@@ -52,6 +53,8 @@ class Scene(eqx.Module):
     """Rows a, b, c at each φ step, (phi, 3, 3)."""
     domains: Array
     """Rotation of each mosaic domain, (domains, 3, 3)."""
+    orientations: Array | None
+    """Rows a, b, c at each φ step of each domain, domain innermost; None in c-parity, where pixels pass them on."""
     lattice: Lattice
     grid: Grid
     photons: Scalar
@@ -77,7 +80,15 @@ def build_scene(experiment: Experiment, mode: Mode, precision: Precision | None 
 
     **Arguments:** `precision`: of the numbers that pixels are rendered with, None for that of the session. They are
     derived from the experiment in the session's.
+
+    Called outside a traced function it is a program of its own, the same for every number of pixels: deriving a
+    scene takes the compiler longer than the loop over pixels does.
     """
+    return _built(of_any_extent(experiment), mode, precision)
+
+
+@partial(jax.jit, static_argnames=("mode", "precision"))
+def _built(experiment: Experiment, mode: Mode, precision: Precision | None) -> Scene:
     if precision == "mixed":
         experiment = in_precision(experiment, jnp.float64)
     scene = _derived(experiment, mode, precision == "mixed")
@@ -87,6 +98,14 @@ def build_scene(experiment: Experiment, mode: Mode, precision: Precision | None 
         kernel = scene.lattice, scene.grid
         return eqx.tree_at(lambda s: (s.lattice, s.grid), scene, in_precision(kernel, jnp.float32))
     return scene
+
+
+_traced = jax.jit(build_scene, static_argnames=("mode", "precision"))
+
+
+def scene_on_host(experiment: Experiment, mode: Mode, precision: Precision | None = None) -> Scene:
+    """The scene in numpy numbers; nothing is compiled."""
+    return on_host(_traced, experiment, mode=mode, precision=precision)
 
 
 def in_precision(tree, dtype):
@@ -107,15 +126,16 @@ def _derived(experiment: Experiment, mode: Mode, mixed: bool) -> Scene:
     if mode == "spec" and detector.attenuation_depth_um is None:
         thickness = None
     grid = lookup_grid(experiment.structure_factors)
+    steps, domains = phi_rotated(real, experiment.goniometer), domain_rotations(crystal)
     return Scene(
         frame=detector_frame(detector, beam, mode),
         sources=sources(beam),
-        polarization=unit(filled_in(beam.polarization_vector)),
         kahn_factor=beam.kahn_factor,
         unrotated=real,
         phi=phi_angles(experiment.goniometer),
-        phi_steps=phi_rotated(real, experiment.goniometer),
-        domains=domain_rotations(crystal),
+        phi_steps=steps,
+        domains=domains,
+        orientations=orientations(steps, domains) if mode == "spec" else None,
         lattice=Lattice(
             as_vec3(crystal.n_cells),
             as_vec3(crystal.n_cells),
@@ -202,12 +222,12 @@ class SourceTerms(eqx.Module):
     kept: Array
 
 
-def source_terms(scene: Scene, ray: Ray, incident: Vector, wavelength: Scalar) -> SourceTerms:
+def source_terms(scene: Scene, ray: Ray, source: Sources) -> SourceTerms:
     """The terms of one source at a point of each pixel."""
-    q = scattering_vector(ray.direction, incident, wavelength)
+    q = scattering_vector(ray.direction, source.incident, source.wavelength)
     if scene.settings.polarized:
-        frame = polarization_frame(incident, scene.polarization)
-        polarization = polarization_factor(scene.kahn_factor, incident, frame, ray.direction)
+        frame = source.across, source.electric
+        polarization = polarization_factor(scene.kahn_factor, source.incident, frame, ray.direction)
     else:
         polarization = jnp.ones_like(ray.obliquity)
     if scene.dmin is None:
@@ -219,31 +239,32 @@ def source_terms(scene: Scene, ray: Ray, incident: Vector, wavelength: Scalar) -
 
 def first_polarization(scene: Scene, slow: Array, fast: Array) -> tuple[Array, Array]:
     """Polarisation factor at each pixel's first sample that dmin keeps, or 0; and whether there is such a sample."""
-    listed = points(scene)
     if scene.dmin is None:
-        terms = source_terms(scene, point_ray(scene, slow, fast, first_point()), *first_source(scene))
+        terms = source_terms(scene, point_ray(scene, slow, fast, first_point()), first_source(scene))
         return terms.polarization, jnp.ones_like(terms.polarization, bool)
 
     def visit(found, item):
-        point, incident, wavelength = item
-        terms = source_terms(scene, point_ray(scene, slow, fast, point), incident, wavelength)
+        point, source = item
+        terms = source_terms(scene, point_ray(scene, slow, fast, point), source)
         polarization, seen = found
         return (jnp.where(terms.kept & ~seen, terms.polarization, polarization), seen | terms.kept), None
 
-    count, num = listed.layer.shape[0], scene.sources.weight.shape[0]
-    items = (
-        jax.tree.map(lambda x: jnp.repeat(x, num), listed),
-        jnp.tile(scene.sources.incident, (count, 1)),
-        jnp.tile(scene.sources.wavelength, count),
-    )
     pixels = slow + fast
     start = (jnp.zeros_like(pixels, scene.frame.pix0.dtype), jnp.zeros_like(pixels, bool))
-    return lax.scan(jax.checkpoint(visit), start, items)[0]
+    return lax.scan(jax.checkpoint(visit), start, points_and_sources(scene))[0]
 
 
-def first_source(scene: Scene) -> tuple[Vector, Scalar]:
-    """Incident direction and wavelength of the first source."""
-    return scene.sources.incident[0], scene.sources.wavelength[0]
+def first_source(scene: Scene) -> Sources:
+    """The first source alone."""
+    return jax.tree.map(lambda x: x[0], scene.sources)
+
+
+def points_and_sources(scene: Scene) -> tuple[Point, Sources]:
+    """Every point of a pixel with every source, source innermost."""
+    listed = points(scene)
+    count, num = listed.layer.shape[0], scene.sources.weight.shape[0]
+    lights = jax.tree.map(lambda x: jnp.tile(x, (count, *[1] * (x.ndim - 1))), scene.sources)
+    return jax.tree.map(lambda x: jnp.repeat(x, num), listed), lights
 
 
 def sum_orientations(scene: Scene, real: Array, q: Vec3, weight: Array, total: Array) -> Array:

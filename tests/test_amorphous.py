@@ -167,7 +167,7 @@ def test_the_direct_beam_has_a_derivative():
 
 
 def test_numbers_compile_nothing_new():
-    simulated = nb.render._simulate
+    simulated = nb.render._image
     nb.simulate(with_sample(sample()))
     before = simulated._cache_size()
     nb.simulate(with_sample(sample(thickness_mm=3.0, density_g_per_cm3=0.4)))

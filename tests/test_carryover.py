@@ -34,9 +34,8 @@ def photons_by_hand(scene, slow, fast, vectors_by_source):
     slow, fast = jnp.asarray([slow]), jnp.asarray([fast])
     ray = point_ray(scene, slow, fast, first_point())
     total, polarization = 0.0, None
-    lights = zip(scene.sources.incident, scene.sources.wavelength, strict=True)
-    for (incident, wavelength), vectors in zip(lights, vectors_by_source, strict=True):
-        terms = source_terms(scene, ray, incident, wavelength)
+    for i, vectors in enumerate(vectors_by_source):
+        terms = source_terms(scene, ray, jax.tree.map(lambda x, n=i: x[n], scene.sources))
         polarization = terms.polarization if polarization is None else polarization
         for real in vectors:
             term = sample(terms.q, real, scene.lattice, scene.grid, False)

@@ -10,7 +10,7 @@ from nanobrag_jax.dials import experiment_from_expt
 from nanobrag_jax.errors import InputError
 from nanobrag_jax.experiment import Beam, Crystal, Detector, Experiment, Goniometer, Sampling
 from nanobrag_jax.panels import as_panels, num_panels, panel_experiment, split_panels, stack_panels
-from nanobrag_jax.render import _simulate, simulate, simulate_pixels
+from nanobrag_jax.render import _image, simulate, simulate_pixels
 from nanobrag_jax.structure_factors import StructureFactors
 
 SAME = 1e-12
@@ -117,10 +117,10 @@ def test_stacks():
 def test_moving_panels_compiles_nothing():
     stacked = experiment([part(0, 12), part(12, 12)])
     simulate(stacked)
-    before = _simulate._cache_size()
+    before = _image._cache_size()
     moved = eqx.tree_at(lambda e: e.detector.pix0_mm, stacked, stacked.detector.pix0_mm + 0.1)
     assert not np.allclose(simulate(moved), simulate(stacked))
-    assert _simulate._cache_size() == before
+    assert _image._cache_size() == before
 
 
 def slope(loss, value, step):

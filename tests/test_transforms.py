@@ -8,7 +8,7 @@ import pytest
 from small import experiment, replaced
 
 import nanobrag_jax as nb
-from nanobrag_jax import loops, render
+from nanobrag_jax import loops, render, scene
 
 MODES = ["spec", "c-parity"]
 SWEEP = {"osc_deg": 1.0, "phi_steps": 3}
@@ -114,19 +114,24 @@ def full_experiment():
     )
 
 
+def programs():
+    """How many have been compiled for scenes and for images."""
+    return np.array([scene._built._cache_size(), render._image._cache_size()])
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_changing_a_leaf_compiles_nothing(mode):
     whole = full_experiment()
     leaves, structure = jax.tree.flatten(whole)
     assert len(leaves) > 40
     images = [np.asarray(nb.simulate(whole, mode))]
-    compiled = render._simulate._cache_size()
+    compiled = programs()
     for i, leaf in enumerate(leaves):
         changed = ~leaf if leaf.dtype == bool else leaf * 1.001 + 1e-3
         images.append(
             np.asarray(nb.simulate(jax.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]]), mode))
         )
-    assert render._simulate._cache_size() == compiled
+    assert (programs() == compiled).all()
     different = sum(not np.array_equal(image, images[0]) for image in images[1:])
     assert different > 25, "most leaves have to change the image"
 
@@ -134,34 +139,37 @@ def test_changing_a_leaf_compiles_nothing(mode):
 def test_plain_numbers_for_leaves_compile_nothing():
     whole = experiment(goniometer=SWEEP)
     nb.simulate(whole)
-    compiled = render._simulate._cache_size()
+    compiled = programs()
     for value in (61.5, 62, np.float64(63.0), np.int64(64), np.asarray(65.0), jnp.asarray(66.0), jnp.asarray(67)):
         nb.simulate(replaced(whole, "detector.distance_mm", value))
-    assert render._simulate._cache_size() == compiled
+    assert (programs() == compiled).all()
 
 
-RECOMPILES = {  # none of them used in another test, so that each is new
-    "pixel count": {"detector": {"pixels_fast": 13, "pixels_slow": 9}},
-    "phi steps": {"goniometer": {"osc_deg": 1.0, "phi_steps": 17}},
-    "region of interest": {"sampling": {"roi": (0, 3, 0, 7)}},
+RECOMPILES = {  # parts, and how many scenes that takes; none of them used in another test, so that each is new
+    "pixel count": ({"detector": {"pixels_fast": 13, "pixels_slow": 9}}, 0),
+    "phi steps": ({"goniometer": {"osc_deg": 1.0, "phi_steps": 17}}, 1),
+    "region of interest": ({"sampling": {"roi": (0, 3, 0, 7)}}, 0),
 }
 
 
 @pytest.mark.parametrize("change", RECOMPILES)
 def test_changing_the_structure_compiles_once(change):
-    changed = experiment(**RECOMPILES[change])
-    compiled = render._simulate._cache_size()
+    parts, scenes = RECOMPILES[change]
+    nb.simulate(experiment())
+    changed = experiment(**parts)
+    compiled = programs()
     nb.simulate(changed)
-    assert render._simulate._cache_size() == compiled + 1
+    assert (programs() == compiled + [scenes, 1]).all()
     nb.simulate(replaced(changed, "detector.distance_mm", 77.0))
-    assert render._simulate._cache_size() == compiled + 1
+    assert (programs() == compiled + [scenes, 1]).all()
 
 
 def scratch_bytes(mode, **parts):
     """Memory that a program needs beside its inputs and its result."""
     detector = {"pixels_fast": 256, "pixels_slow": 256}
     whole = render._as_leaves(experiment(detector=detector, **parts))
-    program = render._simulate.lower(whole, render.How(mode, None, None, None)).compile()
+    simulate = jax.jit(render._simulate, static_argnames="how")
+    program = simulate.lower(whole, render.How(mode, None, None, None)).compile()
     return program.memory_analysis().temp_size_in_bytes
 
 

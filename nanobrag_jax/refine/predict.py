@@ -1,6 +1,5 @@
 """Which reflections fall where: predicted spot positions, without rendering."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -56,7 +55,7 @@ def predict(
         raise InputError("spots on a curved detector cannot be predicted")
     if num_panels(experiment.detector) is not None:
         raise InputError("spots are predicted on one panel: choose it with panel_experiment(experiment, panel)")
-    scene = _scene(experiment)
+    scene = build_scene(experiment, "spec")
     hkl = _candidates(experiment, scene, dmin_A)
     spread = experiment.crystal.mosaic_spread_deg / DEG_PER_RAD
     slow, fast, excitation, orientation = map(np.asarray, _closest(scene, jnp.asarray(hkl, float), widths, spread))
@@ -83,9 +82,6 @@ def spot_positions(experiment: Experiment, hkl, orientation=0) -> tuple[Array, A
     """
     hkl = jnp.asarray(hkl, float)
     return _positions(experiment, hkl, jnp.broadcast_to(jnp.asarray(orientation), hkl.shape[:1]))
-
-
-_scene = jax.jit(partial(build_scene, mode="spec"))
 
 
 def _candidates(experiment: Experiment, scene: Scene, dmin_A: float | None) -> np.ndarray:

@@ -1,6 +1,5 @@
 """`trace_pixel`: the terms of one pixel under their names."""
 
-from functools import partial
 from typing import SupportsIndex
 
 import jax
@@ -12,16 +11,13 @@ from .. import checks
 from ..constants import DEG_PER_RAD, R_E_SQR_M2
 from ..errors import InputError
 from ..experiment import Experiment
-from ..host import on_host
 from ..panels import num_panels
 from ..render import MODES, simulate
-from ..scene import Scene, build_scene
+from ..scene import Scene, scene_on_host
 from ..trace_record import CRYSTAL, FIRST_STEP, Carried, Trace, Value
 from ..typing import Mode
 from .history import History, history
 from .terms import Terms, terms_of
-
-_scene = partial(jax.jit, static_argnames="mode")(build_scene)
 
 
 def trace_pixel(
@@ -52,7 +48,7 @@ def trace_pixel(
     slow, fast = int(slow), int(fast)
     rendered, corner = _rendered(experiment)
     _check_pixel(experiment, rendered, corner, slow, fast)
-    scene = jax.tree.map(jnp.asarray, on_host(_scene, experiment, mode=mode))
+    scene = jax.tree.map(jnp.asarray, scene_on_host(experiment, mode))
     before = history(scene, rendered, corner, slow, fast) if mode == "c-parity" else None
     state = None if before is None else before.state
     terms = jax.tree.map(np.asarray, terms_of(scene, state, jnp.asarray(slow, jnp.int32), jnp.asarray(fast, jnp.int32)))

@@ -23,6 +23,7 @@ from ..scene import (
     point_capture,
     point_ray,
     points,
+    points_and_sources,
     source_terms,
 )
 from ..vectors import dot
@@ -67,11 +68,10 @@ def terms_of(scene: Scene, state: State | None, slow: Array, fast: Array) -> Ter
 
     **Arguments:** `state`: what c-parity carries to the pixel, None in spec mode; `slow`, `fast`: its numbers, ().
     """
-    incident, wavelength = first_source(scene)
     first, listed = point_ray(scene, slow, fast, first_point()), layer_points(scene)
     ray = point_ray(scene, slow, fast, listed)
     polar = first_polarization(scene, slow, fast)[0]
-    source = source_terms(scene, ray, incident, wavelength)
+    source = source_terms(scene, ray, first_source(scene))
     real, rotated, interpolate = _orientations_seen(scene, state, slow, fast)
 
     def at_step(q, real, interpolate):
@@ -98,7 +98,7 @@ def terms_of(scene: Scene, state: State | None, slow: Array, fast: Array) -> Ter
         sample=sampled,
         interpolated=interpolate & jnp.broadcast_to(sampled.interpolates, interpolate.shape),
         total=total,
-        cos_2theta=dot(incident, ray.direction),
+        cos_2theta=dot(first_source(scene).incident, ray.direction),
         background=_background(scene, first, polar, slow, fast) if state is None else None,
         left=left,
     )
@@ -151,14 +151,13 @@ def _orientations_seen(scene: Scene, state: State | None, slow: Array, fast: Arr
 
 def _loop_order(scene: Scene, state: State, inherited, usual, slow, fast) -> tuple[Array, Array]:
     """Whether the pixel has a sample before a layer's first, (layers,); if interpolation is on, (layers, phi)."""
-    listed, lights = points(scene), scene.sources
-    num_points, num_sources = listed.layer.shape[0], lights.weight.shape[0]
+    num_points, num_sources = points(scene).layer.shape[0], scene.sources.weight.shape[0]
     layers, turns, domains = scene.settings.layers, scene.phi.shape[0], scene.domains.shape[0]
     stale, fresh = (orientations(steps, scene.domains) for steps in (inherited, usual))
 
     def visit(begun, item):
-        point, incident, wavelength = item
-        terms = source_terms(scene, point_ray(scene, slow, fast, point), incident, wavelength)
+        point, source = item
+        terms = source_terms(scene, point_ray(scene, slow, fast, point), source)
         leaves = jnp.zeros(turns * domains, bool)
         if scene.settings.interpolate:
             real = jnp.where(terms.kept & ~begun, stale, fresh)
@@ -166,12 +165,7 @@ def _loop_order(scene: Scene, state: State, inherited, usual, slow, fast) -> tup
             leaves = accepted(scene, terms.kept, seen.F_latt) & ~seen.interpolates
         return begun | terms.kept, (begun, leaves)
 
-    items = (
-        jax.tree.map(lambda x: jnp.repeat(x, num_sources), listed),
-        jnp.tile(lights.incident, (num_points, 1)),
-        jnp.tile(lights.wavelength, num_points),
-    )
-    begun, leaves = lax.scan(visit, jnp.zeros((), bool), items)[1]
+    begun, leaves = lax.scan(visit, jnp.zeros((), bool), points_and_sources(scene))[1]
     leaves = leaves.reshape(-1)
     on = state.interpolating & (jnp.cumsum(leaves) - leaves == 0)
     first_of_layer = num_points // layers * num_sources
