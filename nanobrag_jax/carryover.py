@@ -17,7 +17,7 @@ from jax import Array, lax
 
 from .crystal import orientations
 from .kernel import sample
-from .loops import fold, unknowable
+from .loops import fold
 from .scene import (
     Point,
     Scene,
@@ -114,7 +114,6 @@ def block_in_order(
     **Arguments:** `scale`: what the running sum of each pixel is multiplied with in the end, None for what makes it
     photons.
     """
-    scene = eqx.tree_at(lambda s: s.grid.sound, scene, unknowable(slow))
     to_photons, sampled = _pixel_scale(scene, slow, fast)
     scale = to_photons if scale is None else scale
     sampled = sampled & active

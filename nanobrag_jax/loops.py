@@ -6,8 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
-BLOCK_PIXELS = 65536
+BLOCK_PIXELS = 16384
 """Pixels rendered together on a CPU: enough to hide the cost of starting a kernel, few enough for a cache."""
 
 BYTES_PER_PIXEL = 1024
@@ -32,22 +33,22 @@ def fold(step: Callable[[Any, Any], Any], start, items):
     return lax.scan(body, start, items)[0]
 
 
-def stored_first(compute: Callable[[], Any], certain: Array) -> Any:
-    """compute(), in a kernel of its own, whose result is stored before anything uses it.
+def stored_first(compute: Callable[[], Any]) -> Any:
+    """compute(), whose results are stored by kernels of their own before anything uses them.
 
-    **Arguments:** `certain`: a truth that XLA cannot know. On a CPU, what an index of a look-up is computed from is
-    not vectorised in the kernel that looks it up; and nothing but control flow keeps XLA from merging the two.
+    XLA merges what it can into one kernel; on a CPU that costs where an index of a look-up is computed (the look-up
+    keeps it from being vectorised), and where what serves many samples would be computed for each. A call that is
+    not to be inlined keeps the two apart.
     """
+    if jax.default_backend() != "cpu":
+        return compute()
 
-    def nothing():
-        return jax.tree.map(lambda x: 0 * x, compute())  # the type of compute(), also on a device of a mesh
+    def inside():
+        with set_xla_metadata(inlineable="true"):
+            return compute()
 
-    return lax.platform_dependent(cpu=lambda: lax.cond(certain, compute, nothing), default=compute)
-
-
-def unknowable(numbers: Array) -> Array:
-    """True, which XLA cannot know, even of a constant experiment: no pixel's number is that large."""
-    return numbers.reshape(-1)[0] < 2**31 - 1
+    with set_xla_metadata(inlineable="false"):
+        return jax.jit(inside)()
 
 
 def as_integer(x: Array) -> Array:
@@ -70,7 +71,7 @@ def row_and_column(index: Array, columns: int) -> tuple[Array, Array]:
             row = lax.div(index, jnp.full_like(index, columns))
         return row, index - row * columns
 
-    return stored_first(divided, unknowable(index))
+    return stored_first(divided)
 
 
 EVEN = 128
@@ -78,24 +79,13 @@ EVEN = 128
 
 
 def block_shape(pixels: int, block_pixels: int | None) -> tuple[int, int]:
-    """(number of blocks, pixels in each) that cover `pixels`.
-
-    Exactly if even blocks of more than half the largest size can, for then the image needs no copy; else with little
-    padding.
-    """
+    """(number of blocks, pixels in each) that cover `pixels`, with little to spare."""
     largest = default_block_pixels() if block_pixels is None else block_pixels
     blocks = max(1, -(-pixels // largest))
-    exact = (n for n in range(blocks, min(2 * blocks, pixels + 1)) if pixels % n == 0)
-    for n in exact:
-        if _evened(pixels // n) == pixels // n:
-            return n, pixels // n
-    size = _evened(max(1, -(-pixels // blocks)))
+    size = max(1, -(-pixels // blocks))
+    if size >= 8 * EVEN:
+        size = -(-size // EVEN) * EVEN
     return max(1, -(-pixels // size)), size
-
-
-def _evened(size: int) -> int:
-    """The next multiple of `EVEN` from a size at which the padding does not matter."""
-    return size if size < 8 * EVEN else -(-size // EVEN) * EVEN
 
 
 def padded(values: Array, length: int, fill) -> Array:

@@ -7,7 +7,6 @@ not grow with the number of samples. Reverse mode recomputes a block instead of 
 from functools import partial
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from .constants import MODES
 from .errors import InputError
 from .experiment import Experiment
 from .geometry import Ray
-from .loops import block_shape, fold, padded, row_and_column, unknowable
+from .loops import block_shape, fold, padded, row_and_column, stored_first
 from .panels import num_panels, simulate_panels
 from .precision import check_precision, precision_context
 from .scene import (
@@ -169,25 +168,27 @@ def _image(scene: Scene, mask: Array | None, shape: tuple[int, int], window: Win
         if mask is not None:
             mask = padded(mask, blocks * size, False)
 
-        def pixels_of(mask, part, block):
-            here = block * size + jnp.arange(size, dtype=jnp.int32)
+        def pixels_of(mask, part, start):
+            here = start + jnp.arange(size, dtype=jnp.int32)
             index = here + part * share
             active = (here < share) & (index < pixels)
             if mask is not None:
-                active = active & lax.dynamic_slice_in_dim(mask, block * size, size)
+                active = active & lax.dynamic_slice_in_dim(mask, start, size)
             row, column = row_and_column(index, columns)
             return row + s0, column + f0, active
 
         if how.mode == "c-parity":
-            numbers = jnp.arange(blocks, dtype=jnp.int32)
-            values = carryover.render_in_order(scene, partial(pixels_of, mask, part), numbers, devices)
+            starts = size * jnp.arange(blocks, dtype=jnp.int32)
+            values = carryover.render_in_order(scene, partial(pixels_of, mask, part), starts, devices)
+            values = values.reshape(-1)[:share]
         else:
 
-            def render(scene, mask, part, block):
-                return block_photons(scene, *pixels_of(mask, part, block))
+            def render(scene, mask, part, start):
+                return block_photons(scene, *pixels_of(mask, part, start))
 
-            values = _in_blocks(render, blocks, size, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
-        return values.reshape(-1)[:share].reshape(part_rows, columns)
+            plan = Plan(share, blocks, size)
+            values = _in_blocks(render, plan, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
+        return values.reshape(part_rows, columns)
 
     if how.mesh is None:
         values = render_part(scene, mask, 0)
@@ -206,30 +207,39 @@ def _image(scene: Scene, mask: Array | None, shape: tuple[int, int], window: Win
     return image if how.mesh is None else rows_in_shares(image, how.mesh)
 
 
-def _in_blocks(render, blocks: int, size: int, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
-    """render(scene, mask, part, block) of each block, one after the other, (blocks · size,).
+class Plan(NamedTuple):
+    """How a list of pixels is cut up: blocks of `size` pixels, the last of which reaches beyond it."""
 
-    Written to their places in one array, so that the images of a batch need not be sorted in the end. Differentiated,
-    blocks are stacked: reverse mode would copy the array for each of them.
+    pixels: int
+    blocks: int
+    size: int
+
+
+def _in_blocks(render, plan: Plan, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
+    """render(scene, mask, part, start) from the first pixel of each block on, one after the other, (pixels,).
+
+    Written to their places in one array, the last block where it ends with the list, so that there is nothing to be
+    copied in the end. Differentiated, blocks are stacked: reverse mode would copy the array for each of them.
     """
 
-    def numbers():  # made where they are used: a custom rule must not close over what is traced
-        return jnp.arange(blocks, dtype=jnp.int32)
+    def starts():  # made where they are used: a custom rule must not close over what is traced
+        return plan.size * jnp.arange(plan.blocks, dtype=jnp.int32)
 
     def stacked(scene, mask, part):
         one = jax.checkpoint(partial(render, scene, mask, part), prevent_cse=False)
-        return (one(numbers()[0]) if blocks == 1 else lax.map(one, numbers())).reshape(-1)
+        return (one(starts()[0]) if plan.blocks == 1 else lax.map(one, starts())).reshape(-1)[: plan.pixels]
 
     @jax.custom_jvp
     def placed(scene, mask, part):
-        def place(image, block):
-            return lax.dynamic_update_slice(image, render(scene, mask, part, block), (block * size,)), None
+        def place(image, start):
+            values = stored_first(lambda: render(scene, mask, part, start))  # XLA places with one thread
+            return lax.dynamic_update_slice(image, values, (start,)), None
 
-        empty = jnp.full(blocks * size, 0 * part, dtype)  # of the part, hence its own on each device
-        return lax.scan(place, empty, numbers())[0]
+        empty = jnp.full(plan.pixels, 0 * part, dtype)  # of the part, hence its own on each device
+        return lax.scan(place, empty, jnp.minimum(starts(), plan.pixels - plan.size))[0]
 
     placed.defjvp(lambda primals, tangents: jax.jvp(stacked, primals, tangents))
-    return stacked(scene, mask, part) if blocks == 1 else placed(scene, mask, part)
+    return stacked(scene, mask, part) if plan.blocks == 1 else placed(scene, mask, part)
 
 
 def _window(experiment: Experiment) -> Window:
@@ -279,7 +289,6 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
     its derivative needs no second evaluation of the sum.
     """
     settings = scene.settings
-    scene = eqx.tree_at(lambda s: s.grid.sound, scene, unknowable(slow))
     first = point_ray(scene, slow, fast, first_point())
     first_polar, seen = first_polarization(scene, slow, fast)
     one_point = settings.oversample * settings.layers == 1
@@ -295,10 +304,13 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
         weight = scale * omega * _capture(scene, slow, fast, point, ray)
 
         def from_source(total, source):
-            terms = source_terms(scene, ray, source)
-            polar = terms.polarization if settings.oversample_polar else first_polar
-            weighted = weight * polar * jnp.where(terms.kept, source.weight, 0.0)
-            return sum_orientations(scene, orientations, terms.q, weighted, total)
+            def for_all_orientations():
+                terms = source_terms(scene, ray, source)
+                polar = terms.polarization if settings.oversample_polar else first_polar
+                return terms.q, weight * polar * jnp.where(terms.kept, source.weight, 0.0)
+
+            q, weighted = stored_first(for_all_orientations)
+            return sum_orientations(scene, orientations, q, weighted, total)
 
         return fold(from_source, total, scene.sources)
 

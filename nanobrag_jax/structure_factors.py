@@ -92,21 +92,19 @@ class Grid(eqx.Module):
     """Of the grid with its rim."""
     hkl_min: tuple[int, int, int] = eqx.field(static=True)
     """Index of the rim's first point."""
-    sound: Bool[Array, ""]
-    """True: what `loops.stored_first` asks for."""
 
 
 def lookup_grid(factors: StructureFactors) -> Grid:
     """The grid that look-ups use."""
     if factors.amplitudes is None:
-        return Grid(factors.default_F.reshape(1), (1, 1, 1), (0, 0, 0), jnp.isfinite(factors.default_F))
+        return Grid(factors.default_F.reshape(1), (1, 1, 1), (0, 0, 0))
     values = factors.amplitudes
     if factors.given is not None:
         values = jnp.where(factors.given, values, factors.default_F)
     rimmed = lax.pad(values, factors.default_F, [(1, 1, 0)] * 3)
     h, k, l = factors.hkl_min
     rows, columns, layers = rimmed.shape
-    return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1), jnp.isfinite(factors.default_F))
+    return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1))
 
 
 def nearest(grid: Grid, index: Callable[[], Vec3]) -> Array:
@@ -121,7 +119,7 @@ def nearest(grid: Grid, index: Callable[[], Vec3]) -> Array:
         axes = zip(index(), grid.hkl_min, grid.shape, strict=True)
         return _place(grid, *(_within(i - low, count - 1) for i, low, count in axes))
 
-    return _at(grid, stored_first(place, grid.sound))
+    return _at(grid, stored_first(place))
 
 
 def _within(x: Array, last: int) -> Array:

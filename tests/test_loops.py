@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nanobrag_jax.loops import EVEN, as_integer, block_shape, row_and_column, stored_first, unknowable
+from nanobrag_jax.loops import EVEN, as_integer, block_shape, row_and_column, stored_first
 
 
 @pytest.mark.parametrize("pixels", [1, 7, 4096, 2527 * 2463, 4148 * 4362, 65537, 8192**2])
@@ -14,12 +14,6 @@ def test_blocks_cover_the_pixels(pixels):
     assert 0 < size <= 65536
     assert 0 <= blocks * size - pixels < blocks * EVEN and (blocks - 1) * size < pixels
     assert size < 1024 or size % EVEN == 0
-
-
-def test_blocks_fit_exactly_where_they_can():
-    blocks, size = block_shape(3000 * 2560, 65536)
-    assert blocks * size == 3000 * 2560
-    assert size > 32768
 
 
 @pytest.mark.parametrize("columns", [1, 3, 2463, 2**15])
@@ -42,11 +36,11 @@ def test_integers_from_the_bits_of_whole_numbers(dtype, largest):
 
 def test_what_is_stored_first_stays_a_kernel_of_its_own():
     def double(x):
-        return stored_first(lambda: (2 * x, x + 1), unknowable(x))
+        return stored_first(lambda: (2 * x, x + 1))
 
     x = jnp.arange(5, dtype=jnp.int32)
     program = jax.jit(double).lower(x).compile()
     for found, expected in zip(program(x), (2 * x, x + 1), strict=True):
         np.testing.assert_array_equal(found, expected)
     if jax.default_backend() == "cpu":
-        assert "conditional" in program.as_text()
+        assert " call(" in program.as_text()

@@ -214,7 +214,7 @@ class Accelerator:
     [
         ({"bytes_limit": 16 * 2**30}, 2**21),
         ({"bytes_limit": 128 * 2**30}, 2**24),
-        ({"bytes_limit": 2**20}, 65536),
+        ({"bytes_limit": 2**20}, loops.BLOCK_PIXELS),
         (None, 2**20),
     ],
 )
