@@ -41,7 +41,7 @@ def measured(name: str, case: Case, threads: int, probe: Probe | None, clock: st
     if passes:
         whole = min(getattr(one, clock) for one in passes)
         row["probe_seconds"] = whole
-        row["ratio"] = seconds / whole if case.build is None else seconds / row["samples"] * SAMPLES / whole
+        row["ratio"] = seconds / whole if case.row == "command_row" else seconds / row["samples"] * SAMPLES / whole
     return row
 
 

@@ -5,20 +5,20 @@ from typing import NamedTuple
 
 
 class Case(NamedTuple):
-    """One row of the table: either a program or the whole command with flags replaced."""
+    """One row of the table."""
 
     build: Callable | None
-    """Builds the program, in the process that runs it."""
+    """Builds the program, in the process that runs it; None for what `row` measures,"""
     limit: float | None = None
     """Times the probe that the case must not take longer than; for the command times a whole pass of the probe."""
     recorded: float | None = None
     """Times the probe that it took when this was written, on one thread: what `--quick` compares with."""
     precision: str = "float64"
     threads: int | None = None
-    flags: dict | None = None
-    """For the command: flags replaced,"""
-    cached: bool = False
-    """and whether its compiled programs are there already."""
+    row: str = ""
+    """a function of `timing`,"""
+    options: dict | None = None
+    """with these arguments."""
 
 
 def _image(limit=None, recorded=None, mode="spec", precision="float64", threads=None, make="headline", **changes):
@@ -40,7 +40,7 @@ def _program(name, *arguments, limit=None, recorded=None):
 
 
 def _command(limit, recorded=None, cached=False, **flags):
-    return Case(None, limit, recorded, flags=flags, cached=cached)
+    return Case(None, limit, recorded, row="command_row", options={"flags": flags, "cached": cached})
 
 
 CASES = {
@@ -60,6 +60,7 @@ CASES = {
     "value and gradient": _program("gradient", False, limit=10.0, recorded=6.4),
     "value and gradient with F": _program("gradient", True, limit=None),
     "shoeboxes, 500 of 21 x 21": _program("shoeboxes"),
+    "another detector size": Case(None, row="another_size_row"),
     "command, cold": _command(16.0, 9.0),
     "command, warm cache": _command(12.0, cached=True),
     "command, 1000 phi steps": _command(None, cached=True, phisteps=1000),

@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
 
     case = cases.with_threads(os.cpu_count() or 1)[argv[0]]
     if case.build is None:
-        row = timing.command_row(case.flags or {}, case.cached)
+        row = getattr(timing, case.row)(**case.options or {})
     else:
         row = {"import_seconds": importing, **timing.program_row(case.build())}
     print(json.dumps(row))

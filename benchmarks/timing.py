@@ -8,12 +8,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from .experiments import INPUTS, headline_args
+import nanobrag_jax as nb
+
+from .experiments import INPUTS, headline, headline_args, samples_of
 from .programs import Program
 
 ENOUGH_SECONDS = 1.5
@@ -45,6 +48,19 @@ def program_row(program: Program) -> dict[str, Any]:
         forward = jax.jit(program.forward).lower(*program.arguments).compile()
         row["times_forward"] = row["cpu_seconds"] / best(lambda: forward(*program.arguments))["cpu_seconds"]
     return row
+
+
+def another_size_row(sizes: tuple[int, ...] = (700, 900, 1100)) -> dict[str, Any]:
+    """What the first image of another number of pixels takes beyond the next one: the median over some sizes."""
+    jax.block_until_ready(nb.simulate(headline(512)))
+    rows = [(size, best(partial(nb.simulate, headline(size)))) for size in sizes]
+    size, row = rows[-1]
+    return row | {
+        "compile_seconds": statistics.median(row["first_seconds"] - row["seconds"] for _, row in rows),
+        "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "pixels": size**2,
+        "samples": samples_of(headline(size)),
+    }
 
 
 def command_row(flags: dict, cached: bool, repeat: int = 3) -> dict[str, Any]:

@@ -5,9 +5,11 @@ import os
 from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Bool, Float
 
 from . import checks
@@ -157,22 +159,72 @@ def _lagrange(x):
     return -at * after * beyond / 6, before * after * beyond / 2, -before * at * beyond / 2, before * at * after / 6
 
 
+def _lagrange_slopes(x):
+    """Their derivatives."""
+    square = x * x
+    return x - square / 2 - 1 / 3, 1.5 * square - 2 * x - 0.5, 1 + x - 1.5 * square, square / 2 - 1 / 6
+
+
+def _cube(grid: Grid, hkl: Vec3) -> tuple[Array, Vec3]:
+    """Place of the first of the 4 × 4 × 4 points around fractional indices, and how far these are beyond the second."""
+    floors = Vec3(*(jnp.floor(x) for x in hkl))
+    axes = zip(floors, grid.hkl_min, grid.shape, strict=True)
+    corner = _place(grid, *(_within(f - 1 - low, max(count - 4, 0)) for f, low, count in axes))
+    return corner, Vec3(*(x - f for x, f in zip(hkl, floors, strict=True)))
+
+
+def _step(grid: Grid, i, j, m):
+    """From the first of them to another, in places."""
+    return (i * grid.shape[1] + j) * grid.shape[2] + m
+
+
+def _weighted(terms, weights) -> Array:
+    """Σ weight·term."""
+    return sum(w * term for w, term in zip(weights, terms, strict=True))
+
+
+@jax.custom_jvp
 def tricubic(grid: Grid, hkl: Vec3) -> Array:
     """F at fractional Miller indices by cubic Lagrange polynomials through the 4 × 4 × 4 points around them.
 
-    Only meaningful where `can_interpolate`; elsewhere finite and to be discarded.
+    Only meaningful where `can_interpolate`; elsewhere finite and to be discarded. The derivative is written out: one
+    sum of 64 terms an axis, and one look-up of all points for that of the amplitudes, where reverse mode would make
+    64 of everything.
     """
-    floors = [jnp.floor(x) for x in hkl]
-    axes = zip(floors, grid.hkl_min, grid.shape, strict=True)
-    corner = _place(grid, *(_within(f - 1 - low, max(count - 4, 0)) for f, low, count in axes))
-    w_h, w_k, w_l = (_lagrange(x - f) for x, f in zip(hkl, floors, strict=True))
-    total = jnp.zeros_like(w_h[0])
-    for i in range(4):
-        plane = jnp.zeros_like(total)
-        for j in range(4):
-            row = jnp.zeros_like(total)
-            for m in range(4):
-                row = row + w_l[m] * _at(grid, corner + ((i * grid.shape[1] + j) * grid.shape[2] + m))
-            plane = plane + w_k[j] * row
-        total = total + w_h[i] * plane
-    return total
+    corner, inside = _cube(grid, hkl)
+    w_h, w_k, w_l = (_lagrange(x) for x in inside)
+
+    def row(i, j):
+        return _weighted([_at(grid, corner + _step(grid, i, j, m)) for m in range(4)], w_l)
+
+    return _weighted([_weighted([row(i, j) for j in range(4)], w_k) for i in range(4)], w_h)
+
+
+def _tricubic_jvp(primals, tangents):
+    (grid, hkl), (d_grid, d_hkl) = primals, tangents
+    corner, inside = _cube(grid, hkl)
+    w_h, w_k, w_l = (_lagrange(x) for x in inside)
+    d_h, d_k, d_l = (_lagrange_slopes(x) for x in inside)
+    points = [[[_at(grid, corner + _step(grid, i, j, m)) for m in range(4)] for j in range(4)] for i in range(4)]
+    rows = [[_weighted(row, w_l) for row in plane] for plane in points]
+    planes = [_weighted(plane, w_k) for plane in rows]
+    slopes = (
+        _weighted(planes, d_h),
+        _weighted([_weighted(plane, d_k) for plane in rows], w_h),
+        _weighted([_weighted([_weighted(row, d_l) for row in plane], w_k) for plane in points], w_h),
+    )
+    total = _weighted(planes, w_h)
+    tangent = jnp.zeros_like(total)
+    for slope, d_x in zip(slopes, d_hkl, strict=True):
+        if not isinstance(d_x, SymbolicZero):
+            tangent = tangent + slope * d_x
+    if not isinstance(d_grid.values, SymbolicZero):
+        count = np.arange(4)
+        offsets = _step(grid, count[:, None, None], count[:, None], count).reshape(64, *[1] * corner.ndim)
+        weights = jnp.stack([a * b * c for a in w_h for b in w_k for c in w_l])
+        moved = d_grid.values.at[(corner + offsets).astype(jnp.uint32)].get(mode="promise_in_bounds")
+        tangent = tangent + jnp.sum(weights * moved, 0)
+    return total, tangent
+
+
+tricubic.defjvp(_tricubic_jvp, symbolic_zeros=True)
