@@ -20,10 +20,12 @@ COLUMNS = ("seconds", "ns_per_sample", "ratio", "limit", "import_seconds", "comp
 COLUMNS = (*COLUMNS, "peak_MB", "temporary_MB", "times_forward")
 
 
-def child(*arguments: str) -> Row:
-    """The line of JSON that a process of its own writes."""
+def child(*arguments: str, environment: dict[str, str] | None = None) -> Row:
+    """The line of JSON that a process of its own writes, started with more variables."""
     words = [sys.executable, "-m", "benchmarks.child", *arguments]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=Path(__file__).parents[1], env={**os.environ, **(environment or {})}
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -34,7 +36,7 @@ def measured(name: str, case: Case, threads: int, probe: Probe | None, clock: st
     beside = threads or min(2, os.cpu_count() or 1)
     passes = [probe.run(beside)] if probe else []
     row = {"case": name, "precision": case.precision, "threads": threads, "limit": case.limit}
-    row |= child(name, str(threads))
+    row |= child(name, str(threads), environment=case.environment)
     passes += [probe.run(beside)] if probe else []
     seconds = row["seconds" if clock == "wall" else "cpu_seconds"]
     row["ns_per_sample"] = seconds / row["samples"] * 1e9

@@ -19,6 +19,8 @@ class Case(NamedTuple):
     """a function of `timing`,"""
     options: dict | None = None
     """with these arguments."""
+    environment: dict[str, str] | None = None
+    """Variables that the process starts with."""
 
 
 def _image(limit=None, recorded=None, mode="spec", precision="float64", threads=None, make="headline", **changes):
@@ -66,6 +68,12 @@ CASES = {
     "command, 1000 phi steps": _command(None, cached=True, phisteps=1000),
     **{f"{n} phi steps": _image(2.0 if n == 100 else None, pixels=1024, phisteps=n) for n in (1, 10, 100, 1000)},
     **{f"{n} x {n}": _image(None, pixels=n) for n in (256, 512, 1024, 2048, 4096, 8192)},
+}
+
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+CASES |= {
+    f"{name}, huge pages": CASES[name]._replace(recorded=None, environment=HUGE_PAGES)
+    for name in ("headline", "batch of 64 stills")
 }
 
 QUICK = tuple(name for name, case in CASES.items() if case.recorded is not None)
