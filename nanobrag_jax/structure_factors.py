@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -178,9 +178,10 @@ def _step(grid: Grid, i, j, m):
     return (i * grid.shape[1] + j) * grid.shape[2] + m
 
 
-def _weighted(terms, weights) -> Array:
-    """Σ weight·term."""
-    return sum(w * term for w, term in zip(weights, terms, strict=True))
+def _weighted(terms: list[Array], weights: Sequence[Array]) -> Array:
+    """Σ weight·term over four of them."""
+    (a, b, c, d), (w_a, w_b, w_c, w_d) = terms, weights
+    return w_a * a + w_b * b + w_c * c + w_d * d
 
 
 @jax.custom_jvp
@@ -222,7 +223,7 @@ def _tricubic_jvp(primals, tangents):
         count = np.arange(4)
         offsets = _step(grid, count[:, None, None], count[:, None], count).reshape(64, *[1] * corner.ndim)
         weights = jnp.stack([a * b * c for a in w_h for b in w_k for c in w_l])
-        moved = d_grid.values.at[(corner + offsets).astype(jnp.uint32)].get(mode="promise_in_bounds")
+        moved = d_grid.values.at[(corner[None] + offsets).astype(jnp.uint32)].get(mode="promise_in_bounds")
         tangent = tangent + jnp.sum(weights * moved, 0)
     return total, tangent
 

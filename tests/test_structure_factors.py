@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 from small import factors_grid
 
 import nanobrag_jax as nb
@@ -81,6 +83,19 @@ def test_tricubic_goes_through_the_points():
 def test_tricubic_interpolates_amplitudes_not_intensities():
     flat = grid(amplitudes=np.full(SHAPE, 5.0))
     np.testing.assert_allclose(tricubic(flat, at(*inside_points())), 5.0, rtol=1e-14)
+
+
+@pytest.mark.parametrize("points", [inside_points(), [0.25, 0.5, 4.75]], ids=["many", "one"])
+def test_tricubic_derivatives_in_place_and_amplitudes(points):
+    def interpolated(amplitudes, hkl):
+        return tricubic(lookup_grid(nb.StructureFactors(amplitudes, hkl_min=MIN)), hkl)
+
+    start = jnp.asarray(AMPLITUDES), at(*points)
+    check_grads(interpolated, start, order=1, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6, eps=1e-4)
+    place_only = jax.grad(lambda hkl: jnp.sum(interpolated(start[0], hkl)))(start[1])
+    both = jax.grad(lambda *x: jnp.sum(interpolated(*x)), (0, 1))(*start)
+    np.testing.assert_array_equal(place_only, both[1])
+    assert np.sum(both[0]) == pytest.approx(np.size(points[0]))  # the weights of a point add up to one
 
 
 @pytest.mark.parametrize("axis", range(3))
