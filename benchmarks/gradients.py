@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import nanobrag_jax as nb
 
 
-def sum_of_squares(experiment: nb.Experiment, with_amplitudes: bool) -> tuple[Callable, list]:
-    """A loss over cell, misset, N, spread, distance, beam centre, tilts, wavelength and fluence, and its start.
+def sum_of_squares(experiment: nb.Experiment, with_amplitudes: bool) -> tuple[Callable, tuple]:
+    """A loss over cell, misset, N, spread, distance, beam centre, tilts, wavelength and fluence, and its arguments.
 
-    **Arguments:** `with_amplitudes`: differentiate with respect to every F(hkl) too.
+    The first of these is what to differentiate with respect to. **Arguments:** `with_amplitudes`: every F(hkl) too.
     """
 
     def leaves(e: nb.Experiment) -> list:
@@ -24,7 +24,7 @@ def sum_of_squares(experiment: nb.Experiment, with_amplitudes: bool) -> tuple[Ca
     detector = experiment.detector
     data = jnp.ones((detector.pixels_slow, detector.pixels_fast))  # any will do: the arithmetic is the same
 
-    def loss(values):
+    def loss(values, experiment, data):
         return jnp.sum((nb.simulate(eqx.tree_at(leaves, experiment, values)) - data) ** 2)
 
-    return loss, leaves(experiment)
+    return loss, (leaves(experiment), experiment, data)

@@ -49,8 +49,8 @@ def batch(count: int, pixels: int) -> Program:
 def gradient(with_amplitudes: bool) -> Program:
     """value_and_grad of a sum of squares, 1024² pixels × 10 φ steps."""
     experiment = headline(1024)
-    loss, start = gradients.sum_of_squares(experiment, with_amplitudes)
-    return Program(jax.value_and_grad(loss), (start,), 1024**2, samples_of(experiment), loss)
+    loss, arguments = gradients.sum_of_squares(experiment, with_amplitudes)
+    return Program(jax.value_and_grad(loss), arguments, 1024**2, samples_of(experiment), loss)
 
 
 def shoeboxes(count: int = 500, edge: int = 21) -> Program:
