@@ -17,7 +17,7 @@ from .probe import SAMPLES, Probe
 
 Row = dict
 COLUMNS = ("seconds", "ns_per_sample", "ratio", "limit", "import_seconds", "compile_seconds", "first_seconds")
-COLUMNS = (*COLUMNS, "peak_MB", "temporary_MB", "times_forward")
+COLUMNS = (*COLUMNS, "start_MB", "compiled_MB", "peak_MB", "temporary_MB", "times_forward")
 
 
 def child(*arguments: str, environment: dict[str, str] | None = None) -> Row:

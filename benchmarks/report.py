@@ -22,8 +22,14 @@ def fastest(passes: list[dict]) -> dict:
     found: dict[str, list[dict]] = {}
     for row in (row for figures in passes for row in figures["cases"]):
         found.setdefault(row["case"], []).append(row)
-    rows = [min(rows, key=lambda row: row["seconds"]) | {"passes": len(rows)} for rows in found.values()]
+    rows = [min(rows, key=lambda row: row["seconds"]) | spread(rows) for rows in found.values()]
     return {"machine": passes[0]["machine"], "cases": rows}
+
+
+def spread(rows: list[dict]) -> dict:
+    """How many passes a case had, and the smallest and largest ratio among them."""
+    ratios = sorted(row["ratio"] for row in rows if "ratio" in row)
+    return {"passes": len(rows), "ratios": f"{ratios[0]:.3g} to {ratios[-1]:.3g}" if len(ratios) > 1 else None}
 
 
 def ruled(head: list[str], rows: list[list[str]]) -> str:
@@ -42,8 +48,8 @@ def shown(value, digits: int = 3) -> str:
 def case_table(rows: list[dict]) -> str:
     """Every case."""
     keys = ("seconds", "ns_per_sample", "ratio", "limit", "compile_seconds", "first_seconds", "peak_MB", "passes")
-    cells = [[row["case"], *(shown(row.get(key)) for key in keys)] for row in rows]
-    head = ["case", "seconds", "ns a sample", "× probe", "limit", "compiling, s", "first run, s", "MB", "passes"]
+    cells = [[row["case"], *(shown(row.get(key)) for key in keys), row["ratios"] or ""] for row in rows]
+    head = ["case", "seconds", "ns a sample", "× probe", "limit", "compiling, s", "first run, s", "MB", "passes", "× probe in all"]
     return ruled(head, cells)
 
 

@@ -34,15 +34,21 @@ def best(run: Callable[[], object]) -> dict[str, float]:
     return {"first_seconds": turns[0][0], "seconds": min(walls), "cpu_seconds": min(processors)}
 
 
+def peak_MB() -> float:
+    """The most memory that this process has had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def program_row(program: Program) -> dict[str, Any]:
     """Compilation, first and warm run, and memory of a program, in this process."""
+    row: dict[str, Any] = {"start_MB": peak_MB()}
     start = time.perf_counter()
     compiled = jax.jit(program.function).lower(*program.arguments).compile()
-    row: dict[str, Any] = {"compile_seconds": time.perf_counter() - start}
+    row |= {"compile_seconds": time.perf_counter() - start, "compiled_MB": peak_MB()}
     row |= best(lambda: compiled(*program.arguments))
     memory = compiled.memory_analysis()
     row["temporary_MB"] = None if memory is None else memory.temp_size_in_bytes / 1e6
-    row["peak_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    row["peak_MB"] = peak_MB()
     row |= {"pixels": program.pixels, "samples": program.samples}
     if program.forward is not None:
         forward = jax.jit(program.forward).lower(*program.arguments).compile()
@@ -57,7 +63,7 @@ def another_size_row(sizes: tuple[int, ...] = (700, 900, 1100)) -> dict[str, Any
     size, row = rows[-1]
     return row | {
         "compile_seconds": statistics.median(row["first_seconds"] - row["seconds"] for _, row in rows),
-        "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_MB": peak_MB(),
         "pixels": size**2,
         "samples": samples_of(headline(size)),
     }

@@ -19,10 +19,10 @@ from . import carryover
 from .errors import InputError
 from .experiment import Experiment
 from .host import on_host
-from .loops import block_shape, default_block_pixels, row_and_column
-from .output import as_float_image, window_of
+from .loops import block_shape, default_block_pixels
+from .output import as_float_image
 from .precision import check_precision, precision_context
-from .render import block_photons
+from .render import Window, block_photons, pixels_from, rendered_window
 from .scene import Scene, scene_on_host
 from .typing import Mode, Precision
 
@@ -37,15 +37,6 @@ MOST_PIXELS = 2**30
 
 
 _first_state = jax.jit(carryover.initial_state)
-
-
-class Window(NamedTuple):
-    """The rendered part of the detector: its first slow and fast pixel, and how many of each."""
-
-    slow: int
-    fast: int
-    rows: int
-    columns: int
 
 
 class Plan(NamedTuple):
@@ -89,8 +80,7 @@ def prepare(experiment: Experiment, mode: Mode = "spec", precision: Precision | 
     check_precision(precision)
     detector, sampling = experiment.detector, experiment.sampling
     shape = detector.pixels_slow, detector.pixels_fast
-    rows, columns = window_of(shape, sampling.roi)
-    window = Window(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+    window = rendered_window(experiment)
     pixels = window.rows * window.columns
     if pixels > MOST_PIXELS:
         raise InputError(f"{shape[1]} x {shape[0]} pixels are too many: at most {MOST_PIXELS} can be rendered")
@@ -101,7 +91,7 @@ def prepare(experiment: Experiment, mode: Mode = "spec", precision: Precision | 
     mask = None
     if sampling.mask is not None:
         mask = np.zeros(plan.size * plan.per_band * plan.bands, bool)
-        mask[:pixels] = np.asarray(sampling.mask)[rows, columns].ravel()
+        mask[:pixels] = np.asarray(sampling.mask)[window.slices].ravel()
     return Job(scene, shape, window, plan, mask)
 
 
@@ -159,22 +149,16 @@ def _assembled(job: Job, parts: list[NDArray[np.float32]]) -> NDArray[np.float32
     if inside.shape == job.shape:
         return as_float_image(inside)
     image = np.zeros(job.shape, np.float32)
-    image[window.slow : window.slow + window.rows, window.fast : window.fast + window.columns] = inside
+    image[window.slices] = inside
     return as_float_image(image)
 
 
 @partial(jax.jit, static_argnames=("window", "plan"))
 def _band(scene: Scene, mask: Array | None, state: carryover.State | None, first: Array, window: Window, plan: Plan):
     """Photons of one band, from block `first` on, (pixels,) float32, and the state that they leave."""
-    pixels = window.rows * window.columns
 
     def pixels_of(block):
-        index = block * plan.size + jnp.arange(plan.size, dtype=jnp.int32)
-        active = index < pixels
-        if mask is not None:
-            active = active & lax.dynamic_slice_in_dim(mask, block * plan.size, plan.size)
-        row, column = row_and_column(index, window.columns)
-        return row + window.slow, column + window.fast, active
+        return pixels_from(window, mask, block * plan.size, plan.size)
 
     def step(state, block):
         if state is None:

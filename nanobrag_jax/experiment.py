@@ -6,7 +6,6 @@ only: everything that follows from them is derived inside `simulate`, so that gr
 
 import os
 from collections.abc import Sequence
-from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 import equinox as eqx
@@ -476,21 +475,3 @@ def _filled(part, **defaults):
         if getattr(part, name) is None:
             part = eqx.tree_at(lambda p, n=name: getattr(p, n), part, leaf(value), is_leaf=lambda x: x is None)
     return part
-
-
-def of_any_extent(experiment: Experiment) -> Experiment:
-    """The experiment without what only says which pixels there are: for programs that serve every number of pixels.
-
-    It holds the size in mm that the counts stood for; its mask and region of interest are gone.
-    """
-    detector, sampling = copy(experiment.detector), copy(experiment.sampling)
-    changes = (
-        (detector, "size_mm", detector.size_mm_or_default),
-        (detector, "pixels_fast", 1),
-        (detector, "pixels_slow", 1),
-        (sampling, "roi", None),
-        (sampling, "mask", None),
-    )
-    for part, name, value in changes:
-        object.__setattr__(part, name, value)
-    return eqx.tree_at(lambda e: (e.detector, e.sampling), experiment, (detector, sampling))

@@ -47,8 +47,19 @@ from .sharding import (
 )
 from .typing import Image, Images, Mode, Pixels, Precision
 
-Window = tuple[int, int, int, int]
-"""First and last fast, first and last slow pixel that are rendered."""
+
+class Window(NamedTuple):
+    """The rendered part of the detector: its first slow and fast pixel, and how many of each."""
+
+    slow: int
+    fast: int
+    rows: int
+    columns: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Where it is in an image."""
+        return slice(self.slow, self.slow + self.rows), slice(self.fast, self.fast + self.columns)
 
 
 class How(NamedTuple):
@@ -147,48 +158,37 @@ def _pixel_list(experiment: Experiment, slow, fast):
 def _simulate(experiment: Experiment, how: How) -> Image:
     shape = experiment.detector.pixels_slow, experiment.detector.pixels_fast
     scene = build_scene(experiment, how.mode, how.precision)
-    return _image(scene, experiment.sampling.mask, shape, _window(experiment), how)
+    return _image(scene, experiment.sampling.mask, shape, rendered_window(experiment), how)
 
 
 @partial(jax.jit, static_argnames=("shape", "window", "how"))
 def _image(scene: Scene, mask: Array | None, shape: tuple[int, int], window: Window, how: How) -> Image:
     """The image (slow, fast) of that shape, rendered in the window."""
-    f0, f1, s0, s1 = window
-    rows, columns = s1 - s0 + 1, f1 - f0 + 1
-    pixels = rows * columns
     parts = num_devices(how.mesh)
-    part_rows = -(-rows // parts)
-    share = part_rows * columns
-    blocks, size = block_shape(share, how.block_pixels)
+    part_rows = -(-window.rows // parts)
+    share = part_rows * window.columns
+    cut = Blocks(share, *block_shape(share, how.block_pixels))
     if mask is not None:
-        mask = padded(mask[s0 : s1 + 1, f0 : f1 + 1].reshape(-1), parts * share, False)
+        mask = padded(mask[window.slices].reshape(-1), parts * share, False)
 
     def render_part(scene: Scene, mask, part, devices: AxisNames | None = None):
         """The rows of one part of the window; `mask`: of these pixels."""
         if mask is not None:
-            mask = padded(mask, blocks * size, False)
+            mask = padded(mask, cut.blocks * cut.size, False)
 
         def pixels_of(mask, part, start):
-            here = start + jnp.arange(size, dtype=jnp.int32)
-            index = here + part * share
-            active = (here < share) & (index < pixels)
-            if mask is not None:
-                active = active & lax.dynamic_slice_in_dim(mask, start, size)
-            row, column = row_and_column(index, columns)
-            return row + s0, column + f0, active
+            return pixels_from(window, mask, start, cut.size, part * share, share)
 
         if how.mode == "c-parity":
-            starts = size * jnp.arange(blocks, dtype=jnp.int32)
-            values = carryover.render_in_order(scene, partial(pixels_of, mask, part), starts, devices)
+            values = carryover.render_in_order(scene, partial(pixels_of, mask, part), cut.starts(), devices)
             values = values.reshape(-1)[:share]
         else:
 
             def render(scene, mask, part, start):
                 return block_photons(scene, *pixels_of(mask, part, start))
 
-            plan = Plan(share, blocks, size)
-            values = _in_blocks(render, plan, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
-        return values.reshape(part_rows, columns)
+            values = _in_blocks(render, cut, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
+        return values.reshape(part_rows, window.columns)
 
     if how.mesh is None:
         values = render_part(scene, mask, 0)
@@ -200,34 +200,54 @@ def _image(scene: Scene, mask: Array | None, shape: tuple[int, int], window: Win
             (EVERYWHERE, in_shares(how.mesh)),
             in_shares(how.mesh),
         )
-        values = rows_in_shares(on_device(scene, mask)[:rows], how.mesh)
-    if (rows, columns) == shape:
+        values = rows_in_shares(on_device(scene, mask)[: window.rows], how.mesh)
+    if (window.rows, window.columns) == shape:
         return values
-    image = jnp.zeros(shape, values.dtype).at[s0 : s1 + 1, f0 : f1 + 1].set(values)
+    image = jnp.zeros(shape, values.dtype).at[window.slices].set(values)
     return image if how.mesh is None else rows_in_shares(image, how.mesh)
 
 
-class Plan(NamedTuple):
+def pixels_from(window: Window, mask: Array | None, start, size: int, before=0, share: int | None = None):
+    """Slow and fast numbers of consecutive pixels of a window, and which of them to render, (size,) each.
+
+    **Arguments:** `start`: number of the first, counted from `before` on; `share`: pixels that there are from there,
+    None for all of the window; `mask`: of these, at least up to the last one asked for.
+    """
+    here = start + jnp.arange(size, dtype=jnp.int32)
+    index = here + before
+    active = index < window.rows * window.columns
+    if share is not None:
+        active = active & (here < share)
+    if mask is not None:
+        active = active & lax.dynamic_slice_in_dim(mask, start, size)
+    row, column = row_and_column(index, window.columns)
+    return row + window.slow, column + window.fast, active
+
+
+class Blocks(NamedTuple):
     """How a list of pixels is cut up: blocks of `size` pixels, the last of which reaches beyond it."""
 
     pixels: int
     blocks: int
     size: int
 
+    def starts(self) -> Array:
+        """The first pixel of each."""
+        return self.size * jnp.arange(self.blocks, dtype=jnp.int32)
 
-def _in_blocks(render, plan: Plan, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
+
+def _in_blocks(render, cut: Blocks, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
     """render(scene, mask, part, start) from the first pixel of each block on, one after the other, (pixels,).
 
     Written to their places in one array, the last block where it ends with the list, so that there is nothing to be
-    copied in the end. Differentiated, blocks are stacked: reverse mode would copy the array for each of them.
+    copied in the end. Differentiated, blocks are stacked: reverse mode would copy the array for each of them. The
+    starts are made where they are used, as a custom rule must not close over what is traced.
     """
-
-    def starts():  # made where they are used: a custom rule must not close over what is traced
-        return plan.size * jnp.arange(plan.blocks, dtype=jnp.int32)
 
     def stacked(scene, mask, part):
         one = jax.checkpoint(partial(render, scene, mask, part), prevent_cse=False)
-        return (one(starts()[0]) if plan.blocks == 1 else lax.map(one, starts())).reshape(-1)[: plan.pixels]
+        values = one(cut.starts()[0]) if cut.blocks == 1 else lax.map(one, cut.starts())
+        return values.reshape(-1)[: cut.pixels]
 
     @jax.custom_jvp
     def placed(scene, mask, part):
@@ -235,31 +255,32 @@ def _in_blocks(render, plan: Plan, dtype, scene: Scene, mask: Array | None, part
             values = stored_first(lambda: render(scene, mask, part, start))  # XLA places with one thread
             return lax.dynamic_update_slice(image, values, (start,)), None
 
-        empty = jnp.full(plan.pixels, 0 * part, dtype)  # of the part, hence its own on each device
-        return lax.scan(place, empty, jnp.minimum(starts(), plan.pixels - plan.size))[0]
+        empty = jnp.full(cut.pixels, 0 * part, dtype)  # of the part, hence its own on each device
+        return lax.scan(place, empty, jnp.minimum(cut.starts(), cut.pixels - cut.size))[0]
 
     placed.defjvp(lambda primals, tangents: jax.jvp(stacked, primals, tangents))
-    return stacked(scene, mask, part) if plan.blocks == 1 else placed(scene, mask, part)
+    return stacked(scene, mask, part) if cut.blocks == 1 else placed(scene, mask, part)
 
 
-def _window(experiment: Experiment) -> Window:
-    """First and last fast, first and last slow pixel that are rendered."""
+def rendered_window(experiment: Experiment) -> Window:
+    """The region of interest, or the whole detector."""
     detector = experiment.detector
-    return experiment.sampling.roi or (0, detector.pixels_fast - 1, 0, detector.pixels_slow - 1)
+    f0, f1, s0, s1 = experiment.sampling.roi or (0, detector.pixels_fast - 1, 0, detector.pixels_slow - 1)
+    return Window(s0, f0, s1 - s0 + 1, f1 - f0 + 1)
 
 
 def _simulate_pixels(experiment: Experiment, slow: Array, fast: Array, how: How) -> Pixels:
     if how.mode == "c-parity":
         return _simulate(experiment, how)[slow, fast]
     scene = build_scene(experiment, how.mode, how.precision)
-    return _listed(scene, experiment.sampling.mask, slow, fast, _window(experiment), how)
+    return _listed(scene, experiment.sampling.mask, slow, fast, rendered_window(experiment), how)
 
 
 @partial(jax.jit, static_argnames=("window", "how"))
 def _listed(scene: Scene, mask: Array | None, slow: Array, fast: Array, window: Window, how: How) -> Pixels:
     """The pixels of a list that lie in the window."""
-    f0, f1, s0, s1 = window
-    active = (slow >= s0) & (slow <= s1) & (fast >= f0) & (fast <= f1)
+    row, column = slow - window.slow, fast - window.fast
+    active = (row >= 0) & (row < window.rows) & (column >= 0) & (column < window.columns)
     if mask is not None:
         active = active & jnp.asarray(mask)[slow, fast]
     listed = slow.shape[0]

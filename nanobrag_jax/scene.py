@@ -1,5 +1,6 @@
 """What a render needs, derived once from an experiment: frame, sources, crystal vectors, grid and scales."""
 
+from copy import copy
 from functools import partial
 
 import equinox as eqx
@@ -11,7 +12,7 @@ from .amorphous import Scatterer, scatterer
 from .beam import Sources, polarization_factor, sources
 from .constants import R_E_SQR_M2, WATER_F, WATER_MOLECULES_PER_M3
 from .crystal import domain_rotations, orientations, phi_angles, phi_rotated, real_basis, reciprocal_of
-from .experiment import Experiment, of_any_extent
+from .experiment import Experiment
 from .geometry import DetectorFrame, Ray, capture_fraction, detector_frame, pixel_ray
 from .host import on_host
 from .kernel import sample, scattering_vector
@@ -84,7 +85,25 @@ def build_scene(experiment: Experiment, mode: Mode, precision: Precision | None 
     Called outside a traced function it is a program of its own, the same for every number of pixels: deriving a
     scene takes the compiler longer than the loop over pixels does.
     """
-    return _built(of_any_extent(experiment), mode, precision)
+    return _built(_of_any_extent(experiment), mode, precision)
+
+
+def _of_any_extent(experiment: Experiment) -> Experiment:
+    """The experiment without what only says which pixels there are: for programs that serve every number of pixels.
+
+    It holds the size in mm that the counts stood for; its mask and region of interest are gone.
+    """
+    detector, sampling = copy(experiment.detector), copy(experiment.sampling)
+    changes = (
+        (detector, "size_mm", detector.size_mm_or_default),
+        (detector, "pixels_fast", 1),
+        (detector, "pixels_slow", 1),
+        (sampling, "roi", None),
+        (sampling, "mask", None),
+    )
+    for part, name, value in changes:
+        object.__setattr__(part, name, value)
+    return eqx.tree_at(lambda e: (e.detector, e.sampling), experiment, (detector, sampling))
 
 
 @partial(jax.jit, static_argnames=("mode", "precision"))
