@@ -47,10 +47,12 @@ def shown(value, digits: int = 3) -> str:
 
 def case_table(rows: list[dict]) -> str:
     """Every case."""
-    keys = ("seconds", "ns_per_sample", "ratio", "limit", "compile_seconds", "first_seconds", "peak_MB", "passes")
-    cells = [[row["case"], *(shown(row.get(key)) for key in keys), row["ratios"] or ""] for row in rows]
-    head = ["case", "seconds", "ns a sample", "× probe", "limit", "compiling, s", "first run, s", "MB", "passes", "× probe in all"]
-    return ruled(head, cells)
+    columns = {
+        **{"seconds": "seconds", "ns a sample": "ns_per_sample", "× probe": "ratio", "limit": "limit"},
+        **{"compiling, s": "compile_seconds", "first run, s": "first_seconds", "MB": "peak_MB", "passes": "passes"},
+    }
+    cells = [[row["case"], *(shown(row.get(key)) for key in columns.values()), row["ratios"] or ""] for row in rows]
+    return ruled(["case", *columns, "× probe in all"], cells)
 
 
 def straightness(rows: list[dict]) -> str:
