@@ -66,14 +66,18 @@ def _indices(q: Vec3 | Pair, real) -> tuple[Vec3, Vec3, Vec3]:
         assert isinstance(real, Pair), "both are pairs, or neither"
         index, rest = index_and_rest(q, real)
         return added(index, rest), index, rest
-    hkl = _along_axes(q, real) if isinstance(real, tuple) else miller_indices(q, real)
+    hkl = miller_indices(q, real)
     index = Vec3(*(nearest_index(x) for x in hkl))
     return hkl, index, Vec3(*(x - whole for x, whole in zip(hkl, index, strict=True)))
 
 
+def _nearest_indices(q: Vec3 | Pair, real: Array | Pair) -> Vec3:
+    return _indices(q, real)[1]
+
+
 def sample(
     q: Vec3 | Pair,
-    real: Array | tuple[Vec3, Vec3, Vec3] | Pair,
+    real: Array | Pair,
     lattice: Lattice,
     grid: Grid,
     interpolate,
@@ -81,13 +85,13 @@ def sample(
 ) -> Sample:
     """The terms of one sample.
 
-    **Arguments:** `q`: scattering vector, 1/Å; `real`: a, b, c in Å at this φ step and domain, as rows (3, 3) or, if
-    they differ from pixel to pixel, as three `Vec3`; in mixed precision both are pairs (`pairs`); `interpolate`: False
-    for the nearest index everywhere (static), else where tricubic look-up is wanted (it falls back to the nearest
-    index where the grid ends); `weight`: multiplies the intensity.
+    **Arguments:** `q`: scattering vector, 1/Å; `real`: a, b, c in Å at this φ step and domain, as rows (3, 3); in
+    mixed precision both are pairs (`pairs`); `interpolate`: False for the nearest index everywhere (static), else
+    where tricubic look-up is wanted (it falls back to the nearest index where the grid ends); `weight`: multiplies
+    the intensity.
     """
     hkl, index, rest = _indices(q, real)
-    amplitude = nearest(grid, lambda: _indices(q, real)[1])
+    amplitude = nearest(grid, q, real, _nearest_indices)
     interpolates = jnp.zeros((), bool)
     if interpolate is not False:
         interpolates = can_interpolate(grid, hkl)

@@ -1,15 +1,20 @@
 """Loops that add up: `lax.scan` without the cost of a loop where there is one turn, and blocks of pixels."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 BLOCK_PIXELS = 16384
 """Pixels rendered together on a CPU: enough to hide the cost of starting a kernel, few enough for a cache."""
+
+WHOLE_PIXELS = 2**18
+"""An image of no more pixels is rendered at once where no derivative is taken: by all threads to its place."""
 
 BYTES_PER_PIXEL = 1024
 """Of a block in reverse mode, twice what the headline run takes: what decides its size on an accelerator."""
@@ -61,6 +66,31 @@ def as_integer(x: Array) -> Array:
     return lax.bitcast_convert_type(x + 2.0**23, jnp.int32) & (2**23 - 1)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def places(place: Callable[[Any, Any, Callable], Array], lanes, shared) -> Array:
+    """place(lanes, shared, as_integer), (pixels,): where to look something up, computed for several pixels at a time.
+
+    **Arguments:** `lanes`: a pytree of one number a pixel each; `shared`: what all pixels have in common; `place`
+    makes integers with the function that it is given last.
+
+    Where a CPU has no fast gather LLVM computes whatever an address depends on one number at a time, as far back as
+    the last branch. XLA makes a branch of padding: hence the place of the first pixel is computed apart, by another
+    kind of conversion lest LLVM unite the two, and those of the others are padded with one more in front.
+    Differentiated, when several kernels need the places, they are stored.
+    """
+    found = place(lanes, shared, as_integer)
+    if jax.default_backend() != "cpu" or found.ndim != 1 or found.shape[0] == 1:
+        return found
+    first = place(jax.tree.map(lambda x: x[:1], lanes), shared, lambda x: x.astype(jnp.int32))
+    return jnp.where(jnp.arange(found.shape[0]) == 0, first, jnp.pad(found[1:], (1, 0)))
+
+
+@places.defjvp
+def _places_jvp(place, primals, tangents):
+    found = stored_first(lambda: place(*primals, as_integer))
+    return found, np.zeros(found.shape, jax.dtypes.float0)
+
+
 def row_and_column(index: Array, columns: int) -> tuple[Array, Array]:
     """Where the pixels of an image of so many columns are, from their numbers in it."""
 
@@ -86,6 +116,11 @@ def block_shape(pixels: int, block_pixels: int | None) -> tuple[int, int]:
     if size >= 8 * EVEN:
         size = -(-size // EVEN) * EVEN
     return max(1, -(-pixels // size)), size
+
+
+def fits_at_once(pixels: int, block_pixels: int | None) -> bool:
+    """Whether so many pixels are rendered at once where no derivative is taken."""
+    return block_pixels is None and pixels <= WHOLE_PIXELS and pixels % EVEN == 0
 
 
 def padded(values: Array, length: int, fill) -> Array:

@@ -20,7 +20,7 @@ from .constants import MODES
 from .errors import InputError
 from .experiment import Experiment
 from .geometry import Ray
-from .loops import block_shape, fold, padded, row_and_column, stored_first
+from .loops import block_shape, fits_at_once, fold, padded, row_and_column, stored_first
 from .panels import num_panels, simulate_panels
 from .precision import check_precision, precision_context
 from .scene import (
@@ -176,18 +176,19 @@ def _image(scene: Scene, mask: Array | None, shape: tuple[int, int], window: Win
         if mask is not None:
             mask = padded(mask, cut.blocks * cut.size, False)
 
-        def pixels_of(mask, part, start):
-            return pixels_from(window, mask, start, cut.size, part * share, share)
+        def pixels_of(mask, part, start, size=cut.size):
+            return pixels_from(window, mask, start, size, part * share, share)
 
         if how.mode == "c-parity":
             values = carryover.render_in_order(scene, partial(pixels_of, mask, part), cut.starts(), devices)
             values = values.reshape(-1)[:share]
         else:
 
-            def render(scene, mask, part, start):
-                return block_photons(scene, *pixels_of(mask, part, start))
+            def render(scene, mask, part, start, size=cut.size):
+                return block_photons(scene, *pixels_of(mask, part, start, size))
 
-            values = _in_blocks(render, cut, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
+            at_once = fits_at_once(share, how.block_pixels)
+            values = _in_blocks(render, cut, at_once, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
         return values.reshape(part_rows, window.columns)
 
     if how.mesh is None:
@@ -236,12 +237,12 @@ class Blocks(NamedTuple):
         return self.size * jnp.arange(self.blocks, dtype=jnp.int32)
 
 
-def _in_blocks(render, cut: Blocks, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
-    """render(scene, mask, part, start) from the first pixel of each block on, one after the other, (pixels,).
+def _in_blocks(render, cut: Blocks, at_once: bool, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
+    """render(scene, mask, part, start, size) of all blocks, one after the other, (pixels,).
 
     Written to their places in one array, the last block where it ends with the list, so that there is nothing to be
-    copied in the end. Differentiated, blocks are stacked: reverse mode would copy the array for each of them. The
-    starts are made where they are used, as a custom rule must not close over what is traced.
+    copied in the end; or all `at_once`. Differentiated, blocks are stacked: reverse mode would copy the array for
+    each of them. The starts are made where they are used, as a custom rule must not close over what is traced.
     """
 
     def stacked(scene, mask, part):
@@ -255,6 +256,8 @@ def _in_blocks(render, cut: Blocks, dtype, scene: Scene, mask: Array | None, par
             values = stored_first(lambda: render(scene, mask, part, start))  # XLA places with one thread
             return lax.dynamic_update_slice(image, values, (start,)), None
 
+        if at_once:
+            return render(scene, mask, part, 0, cut.pixels)
         empty = jnp.full(cut.pixels, 0 * part, dtype)  # of the part, hence its own on each device
         return lax.scan(place, empty, jnp.minimum(cut.starts(), cut.pixels - cut.size))[0]
 

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,7 +16,7 @@ from jaxtyping import Bool, Float
 from . import checks
 from .checks import leaf, optional_leaf
 from .errors import InputError
-from .loops import as_integer, stored_first
+from .loops import as_integer, places, stored_first
 from .typing import Scalar
 from .vectors import Vec3
 
@@ -103,25 +104,27 @@ def lookup_grid(factors: StructureFactors) -> Grid:
     values = factors.amplitudes
     if factors.given is not None:
         values = jnp.where(factors.given, values, factors.default_F)
-    rimmed = lax.pad(values, factors.default_F, [(1, 1, 0)] * 3)
+    # stored, or an image of a single block would go through mask and rim for each look-up
+    rimmed = stored_first(lambda: lax.pad(values, factors.default_F, [(1, 1, 0)] * 3))
     h, k, l = factors.hkl_min
     rows, columns, layers = rimmed.shape
     return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1))
 
 
-def nearest(grid: Grid, index: Callable[[], Vec3]) -> Array:
+def nearest(grid: Grid, lanes, shared=None, index: Callable[[Any, Any], Vec3] = lambda hkl, _: hkl) -> Array:
     """F at whole Miller indices, default_F outside the grid.
 
-    **Arguments:** `index`: a function that gives them, called where they are to be computed.
+    **Arguments:** `index(lanes, shared)`: gives the indices, from one number a pixel (or several) and from what all
+    pixels share; without it `lanes` are the indices.
     """
     if grid.shape == (1, 1, 1):
         return grid.values[0]
 
-    def place():
-        axes = zip(index(), grid.hkl_min, grid.shape, strict=True)
-        return _place(grid, *(_within(i - low, count - 1) for i, low, count in axes))
+    def place(lanes, shared, as_integer):
+        axes = zip(index(lanes, shared), grid.hkl_min, grid.shape, strict=True)
+        return _place(grid.shape, *(_within(i - low, count - 1) for i, low, count in axes), as_integer)
 
-    return _at(grid, stored_first(place))
+    return _at(grid, places(place, lanes, shared))
 
 
 def _within(x: Array, last: int) -> Array:
@@ -130,10 +133,10 @@ def _within(x: Array, last: int) -> Array:
     return jnp.where(x < last, x, jnp.full_like(x, last))
 
 
-def _place(grid: Grid, h: Array, k: Array, l: Array) -> Array:
-    """Place of a point in `grid.values`, from whole numbers of steps along each axis."""
-    _, columns, layers = grid.shape
-    if math.prod(grid.shape) >= 2 ** jnp.finfo(h.dtype).nmant:
+def _place(shape: tuple[int, int, int], h: Array, k: Array, l: Array, as_integer: Callable) -> Array:
+    """Place of a point in a flat grid, from whole numbers of steps along each axis."""
+    _, columns, layers = shape
+    if math.prod(shape) >= 2 ** jnp.finfo(h.dtype).nmant:
         h, k, l = as_integer(h), as_integer(k), as_integer(l)
         return (h * columns + k) * layers + l
     return as_integer((h * columns + k) * layers + l)
@@ -169,7 +172,8 @@ def _cube(grid: Grid, hkl: Vec3) -> tuple[Array, Vec3]:
     """Place of the first of the 4 × 4 × 4 points around fractional indices, and how far these are beyond the second."""
     floors = Vec3(*(jnp.floor(x) for x in hkl))
     axes = zip(floors, grid.hkl_min, grid.shape, strict=True)
-    corner = _place(grid, *(_within(f - 1 - low, max(count - 4, 0)) for f, low, count in axes))
+    steps = (_within(f - 1 - low, max(count - 4, 0)) for f, low, count in axes)
+    corner = _place(grid.shape, *steps, as_integer)
     return corner, Vec3(*(x - f for x, f in zip(hkl, floors, strict=True)))
 
 

@@ -122,7 +122,7 @@ def test_copies_by_noncrystallographic_symmetry_are_added(tmp_path):
 def test_look_up_finds_mates(pdb):
     factors = StructureFactors.from_model(pdb, DMIN, wavelength_A=LAMBDA, k_sol=0.0)
     hkl = np.array([[1, 2, 3], [-1, -2, -3], [2, -1, 3], [0, 0, 0], [3, 0, 0], [8, 8, 12]])
-    got = nearest(lookup_grid(factors), lambda: Vec3(*jnp.asarray(hkl.T, float)))
+    got = nearest(lookup_grid(factors), Vec3(*jnp.asarray(hkl.T, float)))
     expected = np.abs(direct_factors(pdb, hkl, LAMBDA))
     expected[-1] = 0.0  # inside the box, beyond the resolution
     np.testing.assert_allclose(got, expected, atol=OF_F000 * expected.max())
@@ -202,8 +202,8 @@ def test_mtz_whole_sphere_without_anomalous_scattering(data, pdb, tmp_path):
     check_whole_sphere(roots.table, pdb, None, f000_given=True)
     assert "French-Wilson" in roots.table.notes[-1]
     factors = StructureFactors.from_mtz(path, "FC", default_F=7.0)
-    far = nearest(lookup_grid(factors), lambda: Vec3(*jnp.array([[9.0], [9.0], [13.0]])))
-    assert float(nearest(lookup_grid(factors), lambda: Vec3(*jnp.zeros((3, 1))))[0]) == 1234.0 and float(far[0]) == 7.0
+    far = nearest(lookup_grid(factors), Vec3(*jnp.array([[9.0], [9.0], [13.0]])))
+    assert float(nearest(lookup_grid(factors), Vec3(*jnp.zeros((3, 1))))[0]) == 1234.0 and float(far[0]) == 7.0
 
 
 def test_missing_values_and_missing_mates(data, tmp_path):
