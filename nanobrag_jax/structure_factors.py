@@ -122,7 +122,7 @@ def nearest(grid: Grid, lanes, shared=None, index: Callable[[Any, Any], Vec3] = 
 
     def place(lanes, shared, as_integer):
         axes = zip(index(lanes, shared), grid.hkl_min, grid.shape, strict=True)
-        return _place(grid.shape, *(_within(i - low, count - 1) for i, low, count in axes), as_integer)
+        return _place(grid.shape, [_within(i - low, count - 1) for i, low, count in axes], as_integer)
 
     return _at(grid, places(place, lanes, shared))
 
@@ -133,9 +133,9 @@ def _within(x: Array, last: int) -> Array:
     return jnp.where(x < last, x, jnp.full_like(x, last))
 
 
-def _place(shape: tuple[int, int, int], h: Array, k: Array, l: Array, as_integer: Callable) -> Array:
+def _place(shape: tuple[int, int, int], steps: list[Array], as_integer: Callable) -> Array:
     """Place of a point in a flat grid, from whole numbers of steps along each axis."""
-    _, columns, layers = shape
+    (h, k, l), (_, columns, layers) = steps, shape
     if math.prod(shape) >= 2 ** jnp.finfo(h.dtype).nmant:
         h, k, l = as_integer(h), as_integer(k), as_integer(l)
         return (h * columns + k) * layers + l
@@ -172,8 +172,8 @@ def _cube(grid: Grid, hkl: Vec3) -> tuple[Array, Vec3]:
     """Place of the first of the 4 × 4 × 4 points around fractional indices, and how far these are beyond the second."""
     floors = Vec3(*(jnp.floor(x) for x in hkl))
     axes = zip(floors, grid.hkl_min, grid.shape, strict=True)
-    steps = (_within(f - 1 - low, max(count - 4, 0)) for f, low, count in axes)
-    corner = _place(grid.shape, *steps, as_integer)
+    steps = [_within(f - 1 - low, max(count - 4, 0)) for f, low, count in axes]
+    corner = _place(grid.shape, steps, as_integer)
     return corner, Vec3(*(x - f for x, f in zip(hkl, floors, strict=True)))
 
 
