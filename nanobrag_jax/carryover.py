@@ -155,7 +155,7 @@ def _pixel_scale(scene: Scene, slow: Array, fast: Array) -> tuple[Array, Array]:
     settings = scene.settings
     first = first_point()
     ray = point_ray(scene, slow, fast, first)
-    polar, sampled = first_polarization(scene, slow, fast)
+    polar, sampled = first_polarization(scene, slow, fast, ray)
     scale = jnp.broadcast_to(scene.photons / scene.num_steps, polar.shape)
     if not settings.oversample_polar:
         scale = scale * polar

@@ -9,7 +9,7 @@ from .checks import filled_in
 from .constants import DEG_PER_RAD
 from .experiment import Crystal, Goniometer
 from .typing import Matrix, Mode, Scalar, Vector
-from .vectors import axis_rotation, unit, xyz_rotation
+from .vectors import axis_rotation, turned, unit, xyz_rotation
 
 
 def cell_volume(lengths: Vector, angles_deg: Vector) -> Scalar:
@@ -66,8 +66,8 @@ def real_basis(crystal: Crystal, mode: Mode = "spec") -> Matrix:
     slipped = mode == "c-parity" and from_cell
     star = reciprocal_basis(crystal.cell_lengths_A, crystal.cell_angles_deg, exact=not slipped)
     if not from_cell:
-        star = star @ filled_in(crystal.orientation).T
-    star = star @ xyz_rotation(crystal.misset_deg / DEG_PER_RAD).T
+        star = turned(filled_in(crystal.orientation), star)
+    star = turned(xyz_rotation(crystal.misset_deg / DEG_PER_RAD), star)
     real = dual_basis(star)
     lengths = crystal.cell_lengths_A if slipped else crystal.matrix_cell_lengths_A
     if mode == "c-parity" and lengths is not None:
@@ -103,7 +103,7 @@ def phi_rotated(real: Matrix, goniometer: Goniometer) -> Float[Array, "phi 3 3"]
     """Rows a, b, c at each φ step."""
     axis = unit(filled_in(goniometer.spindle_axis))
     rotations = jax.vmap(axis_rotation, (None, 0))(axis, phi_angles(goniometer))
-    return jnp.einsum("pij,aj->pai", rotations, real)
+    return turned(rotations[:, None], real)
 
 
 def domain_rotations(crystal: Crystal) -> Float[Array, "domains 3 3"]:
@@ -116,4 +116,4 @@ def orientations(
     steps: Float[Array, "phi 3 3"], domains: Float[Array, "domains 3 3"]
 ) -> Float[Array, "phi_domains 3 3"]:
     """Rows a, b, c of every (φ step, domain), domain innermost."""
-    return jnp.einsum("dij,paj->pdai", domains, steps).reshape(-1, 3, 3)
+    return turned(domains[:, None], steps[:, None]).reshape(-1, 3, 3)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -11,7 +12,7 @@ from .constants import DEG_PER_RAD
 from .conventions import beam_point
 from .experiment import Beam, Detector
 from .typing import Mode, Scalar, Vector
-from .vectors import Vec3, added, as_vec3, axis_rotation, dot, rotated, scaled, unit, xyz_rotation
+from .vectors import Vec3, added, as_vec3, axis_rotation, dot, rotated, scaled, turned, unit, xyz_rotation
 
 
 class DetectorFrame(eqx.Module):
@@ -44,10 +45,10 @@ class Ray(NamedTuple):
     """Cosine between ray and detector normal."""
 
 
-def _origin_and_distance(detector: Detector, basis, turned, beam, mode: Mode):
+def _origin_and_distance(detector: Detector, basis, axes, beam, mode: Mode):
     """Corner of the first pixel (3,) and beam-to-detector distance, metres."""
     fast, slow, normal = basis
-    turned_fast, turned_slow, turned_normal, tilted_normal, twotheta = turned
+    turned_fast, turned_slow, turned_normal, tilted_normal, twotheta = axes
     ratio = jnp.sum(beam * tilted_normal)
     ratio = jnp.where(ratio == 0.0, jnp.finfo(ratio.dtype).tiny, ratio)
     if detector.close_distance_mm is None:
@@ -63,7 +64,7 @@ def _origin_and_distance(detector: Detector, basis, turned, beam, mode: Mode):
     if pivot == "sample":
         f_close, s_close = (f_beam, s_beam) if detector.close_point_mm is None else detector.close_point_mm * 1e-3
         flat = -f_close * fast - s_close * slow + close_distance * normal
-        return twotheta @ (xyz_rotation(detector.rotations_deg / DEG_PER_RAD) @ flat), ratio
+        return turned(twotheta, turned(xyz_rotation(detector.rotations_deg / DEG_PER_RAD), flat)), ratio
     return -f_beam * turned_fast - s_beam * turned_slow + distance * beam, ratio
 
 
@@ -78,14 +79,14 @@ def detector_frame(detector: Detector, beam: Beam, mode: Mode = "spec") -> Detec
     direction = unit(filled_in(beam.direction))
     tilt = xyz_rotation(detector.rotations_deg / DEG_PER_RAD)
     twotheta = axis_rotation(detector.twotheta_axis, detector.twotheta_deg / DEG_PER_RAD)
-    tilted_normal = tilt @ normal
+    tilted_normal = turned(tilt, normal)
     turned_fast, turned_slow, turned_normal = (
-        twotheta @ (tilt @ fast),
-        twotheta @ (tilt @ slow),
-        twotheta @ tilted_normal,
+        turned(twotheta, turned(tilt, fast)),
+        turned(twotheta, turned(tilt, slow)),
+        turned(twotheta, tilted_normal),
     )
-    turned = turned_fast, turned_slow, turned_normal, tilted_normal, twotheta
-    pix0, ratio = _origin_and_distance(detector, (fast, slow, normal), turned, direction, mode)
+    axes = turned_fast, turned_slow, turned_normal, tilted_normal, twotheta
+    pix0, ratio = _origin_and_distance(detector, (fast, slow, normal), axes, direction, mode)
     close_distance = jnp.sum(pix0 * turned_normal)
     to_beam = close_distance / ratio * direction - pix0
     return DetectorFrame(
@@ -102,6 +103,18 @@ def detector_frame(detector: Detector, beam: Beam, mode: Mode = "spec") -> Detec
     )
 
 
+@jax.custom_jvp
+def _inverse_root(x):
+    """1/√x as √x/x: XLA's reciprocal root goes one number at a time on a CPU."""
+    return jnp.sqrt(x) / x
+
+
+@_inverse_root.defjvp
+def _inverse_root_jvp(primals, tangents):
+    inverse = _inverse_root(*primals)
+    return inverse, -0.5 * inverse * inverse * inverse * tangents[0]
+
+
 def pixel_ray(frame: DetectorFrame, fast, slow, depth, *, curved: bool, point_pixel: bool) -> Ray:
     """The ray from the sample to points on the detector.
 
@@ -114,8 +127,7 @@ def pixel_ray(frame: DetectorFrame, fast, slow, depth, *, curved: bool, point_pi
     if curved:
         bent = rotated(scaled(b, frame.distance), s, position.y / frame.distance)
         position = rotated(bent, f, position.z / frame.distance)
-    square = dot(position, position)
-    inverse = jnp.sqrt(square) / square  # not 1/√: XLA's reciprocal root goes one number at a time on a CPU
+    inverse = _inverse_root(dot(position, position))
     direction = scaled(position, inverse)
     solid_angle = inverse * inverse
     if not point_pixel:

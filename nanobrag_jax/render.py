@@ -314,7 +314,7 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
     """
     settings = scene.settings
     first = point_ray(scene, slow, fast, first_point())
-    first_polar, seen = first_polarization(scene, slow, fast)
+    first_polar, seen = first_polarization(scene, slow, fast, first)
     one_point = settings.oversample * settings.layers == 1
     # masked before the product: XLA branches around an expensive operand of a selection, and nothing is vectorised
     scale = jnp.where(active, scene.photons / scene.num_steps, 0.0)

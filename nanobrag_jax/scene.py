@@ -256,10 +256,15 @@ def source_terms(scene: Scene, ray: Ray, source: Sources) -> SourceTerms:
     return SourceTerms(q, polarization, kept)
 
 
-def first_polarization(scene: Scene, slow: Array, fast: Array) -> tuple[Array, Array]:
-    """Polarisation factor at each pixel's first sample that dmin keeps, or 0; and whether there is such a sample."""
+def first_polarization(scene: Scene, slow: Array, fast: Array, first: Ray | None = None) -> tuple[Array, Array]:
+    """Polarisation factor at each pixel's first sample that dmin keeps, or 0; and whether there is such a sample.
+
+    **Arguments:** `first`: the ray to each pixel's first point, where the caller has it: XLA would not see that a
+    second one is the same.
+    """
     if scene.dmin is None:
-        terms = source_terms(scene, point_ray(scene, slow, fast, first_point()), first_source(scene))
+        first = point_ray(scene, slow, fast, first_point()) if first is None else first
+        terms = source_terms(scene, first, first_source(scene))
         return terms.polarization, jnp.ones_like(terms.polarization, bool)
 
     def visit(found, item):

@@ -53,6 +53,14 @@ def unit(v: Array) -> Array:
     return v / jnp.sqrt(jnp.sum(v * v))
 
 
+def turned(matrix: Array, v: Array) -> Array:
+    """matrix·v for vectors in the last axis of `v`: a sum of products, which XLA joins to what is around it.
+
+    A matrix product would be a kernel of its own, and another one for each of its derivatives.
+    """
+    return jnp.sum(matrix * v[..., None, :], axis=-1)
+
+
 def axis_rotation(axis: Array, angle: Array) -> Array:
     """Rotation matrix (3, 3), right-handed, by `angle` (radians) about `axis`, which is not normalised (Rodrigues)."""
     x, y, z = axis
@@ -64,5 +72,7 @@ def axis_rotation(axis: Array, angle: Array) -> Array:
 
 def xyz_rotation(angles: Array) -> Array:
     """Rotation matrix (3, 3) about the lab's x, then y, then z axis by three angles (3,) in radians."""
-    x, y, z = (axis_rotation(axis, angle) for axis, angle in zip(jnp.eye(3), angles, strict=True))
-    return z @ y @ x
+    (a, b, c), (u, v, w) = jnp.cos(angles), jnp.sin(angles)
+    rows = [b * c, c * v * u - w * a, c * v * a + w * u]
+    rows += [b * w, w * v * u + c * a, w * v * a - c * u]
+    return jnp.stack([*rows, -v, b * u, b * a]).reshape(3, 3)
