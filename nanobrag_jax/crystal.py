@@ -103,7 +103,7 @@ def phi_rotated(real: Matrix, goniometer: Goniometer) -> Float[Array, "phi 3 3"]
     """Rows a, b, c at each φ step."""
     axis = unit(filled_in(goniometer.spindle_axis))
     rotations = jax.vmap(axis_rotation, (None, 0))(axis, phi_angles(goniometer))
-    return turned(rotations[:, None], real)
+    return jax.vmap(turned, (0, None))(rotations, real)
 
 
 def domain_rotations(crystal: Crystal) -> Float[Array, "domains 3 3"]:
@@ -116,4 +116,5 @@ def orientations(
     steps: Float[Array, "phi 3 3"], domains: Float[Array, "domains 3 3"]
 ) -> Float[Array, "phi_domains 3 3"]:
     """Rows a, b, c of every (φ step, domain), domain innermost."""
-    return turned(domains[:, None], steps[:, None]).reshape(-1, 3, 3)
+    of_domains = jax.vmap(turned, (0, None))
+    return jax.vmap(of_domains, (None, 0))(domains, steps).reshape(-1, 3, 3)

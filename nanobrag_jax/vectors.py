@@ -5,6 +5,7 @@ The hot loop works component by component: stacking components into one array br
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -54,11 +55,12 @@ def unit(v: Array) -> Array:
 
 
 def turned(matrix: Array, v: Array) -> Array:
-    """matrix·v for vectors in the last axis of `v`: a sum of products, which XLA joins to what is around it.
+    """matrix·v for a vector (3,), or for each in the last axis of an array.
 
-    A matrix product would be a kernel of its own, and another one for each of its derivatives.
+    As a sum of products, which XLA joins to what is around it: a matrix product would be a kernel of its own, and one
+    more for each of its derivatives.
     """
-    return jnp.sum(matrix * v[..., None, :], axis=-1)
+    return jnp.sum(matrix * v[None], axis=1) if v.ndim == 1 else jax.vmap(turned, (None, 0))(matrix, v)
 
 
 def axis_rotation(axis: Array, angle: Array) -> Array:

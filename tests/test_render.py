@@ -1,5 +1,8 @@
 """Properties of the image that no single golden file can show."""
 
+from functools import partial
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 from small import ANGLES, CELL, experiment, factors_grid, replaced
 
 import nanobrag_jax as nb
+from nanobrag_jax import loops
 from nanobrag_jax.typing import Mode
 
 EXACT = 1e-12
@@ -138,6 +142,25 @@ SLOW = pytest.param("interpolation", "spec", marks=pytest.mark.slow)
 def test_the_block_size_does_not_matter(load, mode):
     """A block of seven pixels ends in the middle of a row, and the last one is not full."""
     assert_same(image_of(mode, 7, **LOADS[load]), image_of(mode, **LOADS[load]))
+
+
+def test_an_image_rendered_at_once_is_the_same_in_blocks():
+    """Larger than a block and small enough for one piece; its derivative goes block by block."""
+    mask = np.random.default_rng(3).random((160, 128)) < 0.7
+    detector = {"pixels_fast": 128, "pixels_slow": 160, "pixel_size_mm": 0.02}
+    parts = LOADS["sums"] | {"detector": detector, "sampling": {"mask": mask}}
+    assert loops.BLOCK_PIXELS < mask.size <= loops.WHOLE_PIXELS
+    whole = image_of(**parts)
+    assert whole[mask].min() > 0 and not whole[~mask].any()
+    assert_same(image_of(block_pixels=1000, **parts), whole)
+
+    @partial(jax.grad, argnums=0)
+    def slope(misset, block_pixels):
+        turned = eqx.tree_at(lambda e: e.crystal.misset_deg, experiment(**parts), misset)
+        return jnp.sum(nb.simulate(turned, block_pixels=block_pixels) ** 2)
+
+    misset = jnp.asarray([1.0, 2.0, 3.0])
+    np.testing.assert_allclose(slope(misset, 1000), slope(misset, None), rtol=1e-9)
 
 
 @pytest.mark.parametrize("load, mode", [("sums", "spec"), ("plain", "c-parity"), SLOW])
