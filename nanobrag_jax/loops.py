@@ -14,7 +14,7 @@ BLOCK_PIXELS = 16384
 """Pixels rendered together on a CPU: enough to hide the cost of starting a kernel, few enough for a cache."""
 
 WHOLE_PIXELS = 2**18
-"""An image of no more pixels is rendered at once where no derivative is taken: by all threads to its place."""
+"""Images of no more pixels are rendered at once where a batch of them has one geometry."""
 
 BYTES_PER_PIXEL = 1024
 """Of a block in reverse mode, twice what the headline run takes: what decides its size on an accelerator."""
@@ -116,11 +116,6 @@ def block_shape(pixels: int, block_pixels: int | None) -> tuple[int, int]:
     if size >= 8 * EVEN:
         size = -(-size // EVEN) * EVEN
     return max(1, -(-pixels // size)), size
-
-
-def fits_at_once(pixels: int, block_pixels: int | None) -> bool:
-    """Whether so many pixels are rendered at once where no derivative is taken."""
-    return block_pixels is None and pixels <= WHOLE_PIXELS and pixels % EVEN == 0
 
 
 def padded(values: Array, length: int, fill) -> Array:

@@ -20,12 +20,13 @@ from .constants import MODES
 from .errors import InputError
 from .experiment import Experiment
 from .geometry import Ray
-from .loops import block_shape, fits_at_once, fold, padded, row_and_column, stored_first
+from .loops import EVEN, WHOLE_PIXELS, block_shape, fold, padded, row_and_column, stored_first
 from .panels import num_panels, simulate_panels
 from .precision import check_precision, precision_context
 from .scene import (
     Scene,
     build_scene,
+    differs_in_crystal_only,
     first_point,
     first_polarization,
     point_capture,
@@ -187,8 +188,8 @@ def _image(scene: Scene, mask: Array | None, shape: tuple[int, int], window: Win
             def render(scene, mask, part, start, size=cut.size):
                 return block_photons(scene, *pixels_of(mask, part, start, size))
 
-            at_once = fits_at_once(share, how.block_pixels)
-            values = _in_blocks(render, cut, at_once, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
+            as_asked = how.block_pixels is not None
+            values = _in_blocks(render, cut, as_asked, sum_dtype(scene), scene, mask, jnp.asarray(part, jnp.int32))
         return values.reshape(part_rows, window.columns)
 
     if how.mesh is None:
@@ -237,12 +238,14 @@ class Blocks(NamedTuple):
         return self.size * jnp.arange(self.blocks, dtype=jnp.int32)
 
 
-def _in_blocks(render, cut: Blocks, at_once: bool, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
+def _in_blocks(render, cut: Blocks, as_asked: bool, dtype, scene: Scene, mask: Array | None, part: Array) -> Array:
     """render(scene, mask, part, start, size) of all blocks, one after the other, (pixels,).
 
     Written to their places in one array, the last block where it ends with the list, so that there is nothing to be
-    copied in the end; or all `at_once`. Differentiated, blocks are stacked: reverse mode would copy the array for
-    each of them. The starts are made where they are used, as a custom rule must not close over what is traced.
+    copied in the end. Unless blocks are to be `as_asked`, a batch of small images with one geometry is rendered at
+    once: XLA places blocks with one thread, and of a whole batch that takes long. Differentiated, blocks are stacked:
+    reverse mode would copy the array for each of them. The starts are made where they are used, as a custom rule must
+    not close over what is traced.
     """
 
     def stacked(scene, mask, part):
@@ -250,19 +253,30 @@ def _in_blocks(render, cut: Blocks, at_once: bool, dtype, scene: Scene, mask: Ar
         values = one(cut.starts()[0]) if cut.blocks == 1 else lax.map(one, cut.starts())
         return values.reshape(-1)[: cut.pixels]
 
-    @jax.custom_jvp
     def placed(scene, mask, part):
         def place(image, start):
-            values = stored_first(lambda: render(scene, mask, part, start))  # XLA places with one thread
+            values = stored_first(lambda: render(scene, mask, part, start))
             return lax.dynamic_update_slice(image, values, (start,)), None
 
-        if at_once:
-            return render(scene, mask, part, 0, cut.pixels)
         empty = jnp.full(cut.pixels, 0 * part, dtype)  # of the part, hence its own on each device
         return lax.scan(place, empty, jnp.minimum(cut.starts(), cut.pixels - cut.size))[0]
 
-    placed.defjvp(lambda primals, tangents: jax.jvp(stacked, primals, tangents))
-    return stacked(scene, mask, part) if cut.blocks == 1 else placed(scene, mask, part)
+    def at_once(scene, mask, part):
+        return render(scene, mask, part, 0, cut.pixels)
+
+    def of_batch(size, batched, *arguments):
+        small = not as_asked and cut.pixels <= WHOLE_PIXELS and cut.pixels % EVEN == 0
+        how = at_once if small and differs_in_crystal_only(batched[0]) and not any(batched[1:]) else placed
+        axes = jax.tree.map(lambda is_batched: 0 if is_batched else None, tuple(batched))
+        return jax.vmap(how, axes, axis_size=size)(*arguments), True
+
+    if cut.blocks == 1:
+        return stacked(scene, mask, part)
+    batchable = jax.custom_batching.custom_vmap(placed)
+    batchable.def_vmap(of_batch)
+    differentiable = jax.custom_jvp(batchable)
+    differentiable.defjvp(lambda primals, tangents: jax.jvp(stacked, primals, tangents))
+    return differentiable(scene, mask, part)
 
 
 def rendered_window(experiment: Experiment) -> Window:

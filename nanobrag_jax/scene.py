@@ -316,6 +316,13 @@ def kernel_vectors(scene: Scene, q: Vec3, real: Array) -> tuple[Vec3 | Pair, Arr
     return split_vector(q, by.q), split(real, by.real)
 
 
+def differs_in_crystal_only(batched: Scene) -> bool:
+    """Whether a batch of scenes has scattering vectors and weights in common, from what of it is batched."""
+    crystal = {"unrotated", "phi", "phi_steps", "domains", "orientations", "lattice", "grid"}
+    others = [getattr(batched, name) for name in vars(batched) if name not in crystal]
+    return not any(jax.tree.leaves(others))
+
+
 def sum_dtype(scene: Scene) -> jnp.dtype:
     """The type in which samples are added up, and of the image."""
     return scene.grid.values.dtype
