@@ -105,7 +105,10 @@ def detector_frame(detector: Detector, beam: Beam, mode: Mode = "spec") -> Detec
 
 @jax.custom_jvp
 def _inverse_root(x):
-    """1/√x as √x/x: XLA's reciprocal root goes one number at a time on a CPU."""
+    """1/√x as √x/x: XLA's reciprocal root goes one number at a time on a CPU.
+
+    With its derivative written out, as that of the quotient has a root and two divisions more.
+    """
     return jnp.sqrt(x) / x
 
 

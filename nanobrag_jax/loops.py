@@ -14,7 +14,7 @@ BLOCK_PIXELS = 16384
 """Pixels rendered together on a CPU: enough to hide the cost of starting a kernel, few enough for a cache."""
 
 WHOLE_PIXELS = 2**18
-"""Images of no more pixels are rendered at once where a batch of them has one geometry."""
+"""Images of no more pixels are rendered at once in a batch with one geometry (`render._in_blocks`)."""
 
 BYTES_PER_PIXEL = 1024
 """Of a block in reverse mode, twice what the headline run takes: what decides its size on an accelerator."""
@@ -41,8 +41,8 @@ def fold(step: Callable[[Any, Any], Any], start, items):
 def stored_first(compute: Callable[[], Any]) -> Any:
     """compute(), whose results are stored by kernels of their own before anything uses them.
 
-    XLA merges what it can into one kernel; on a CPU that costs where an index of a look-up is computed (the look-up
-    keeps it from being vectorised), and where what serves many samples would be computed for each. A call that is
+    XLA merges what it can into one kernel; on a CPU that costs where what serves many samples would be computed for
+    each, and where one kernel of several would be computed with one thread, or one number at a time. A call that is
     not to be inlined keeps the two apart.
     """
     if jax.default_backend() != "cpu":
@@ -67,16 +67,18 @@ def as_integer(x: Array) -> Array:
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
-def places(place: Callable[[Any, Any, Callable], Array], lanes, shared) -> Array:
+def lookup_places(place: Callable[[Any, Any, Callable], Array], lanes, shared) -> Array:
     """place(lanes, shared, as_integer), (pixels,): where to look something up, computed for several pixels at a time.
 
-    **Arguments:** `lanes`: a pytree of one number a pixel each; `shared`: what all pixels have in common; `place`
-    makes integers with the function that it is given last.
+    **Arguments:** `lanes`: a pytree of one number a pixel each, of which the first pixel's are taken apart; `shared`:
+    what all pixels have in common. `place` makes integers with the function that it is given last, and must not close
+    over anything traced.
 
     Where a CPU has no fast gather LLVM computes whatever an address depends on one number at a time, as far back as
     the last branch. XLA makes a branch of padding: hence the place of the first pixel is computed apart, by another
-    kind of conversion lest LLVM unite the two, and those of the others are padded with one more in front.
-    Differentiated, when several kernels need the places, they are stored.
+    kind of conversion lest LLVM unite the two, and those of the others are padded with one more in front. Elsewhere,
+    and where pixels are no list, it is plainly `place`. Differentiated, when several kernels need the places, a
+    kernel of its own stores them.
     """
     found = place(lanes, shared, as_integer)
     if jax.default_backend() != "cpu" or found.ndim != 1 or found.shape[0] == 1:
@@ -85,8 +87,8 @@ def places(place: Callable[[Any, Any, Callable], Array], lanes, shared) -> Array
     return jnp.where(jnp.arange(found.shape[0]) == 0, first, jnp.pad(found[1:], (1, 0)))
 
 
-@places.defjvp
-def _places_jvp(place, primals, tangents):
+@lookup_places.defjvp
+def _lookup_places_jvp(place, primals, tangents):
     found = stored_first(lambda: place(*primals, as_integer))
     return found, np.zeros(found.shape, jax.dtypes.float0)
 

@@ -260,7 +260,7 @@ def first_polarization(scene: Scene, slow: Array, fast: Array, first: Ray | None
     """Polarisation factor at each pixel's first sample that dmin keeps, or 0; and whether there is such a sample.
 
     **Arguments:** `first`: the ray to each pixel's first point, where the caller has it: XLA would not see that a
-    second one is the same.
+    second one is the same. With dmin, samples are looked through instead.
     """
     if scene.dmin is None:
         first = point_ray(scene, slow, fast, first_point()) if first is None else first
@@ -317,7 +317,10 @@ def kernel_vectors(scene: Scene, q: Vec3, real: Array) -> tuple[Vec3 | Pair, Arr
 
 
 def differs_in_crystal_only(batched: Scene) -> bool:
-    """Whether a batch of scenes has scattering vectors and weights in common, from what of it is batched."""
+    """Whether the scenes of a batch have scattering vectors and weights in common.
+
+    **Arguments:** `batched`: True in place of each leaf that is another one for each scene.
+    """
     crystal = {"unrotated", "phi", "phi_steps", "domains", "orientations", "lattice", "grid"}
     others = [getattr(batched, name) for name in vars(batched) if name not in crystal]
     return not any(jax.tree.leaves(others))

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from . import checks
 from .checks import leaf, optional_leaf
 from .errors import InputError
-from .loops import as_integer, places, stored_first
+from .loops import as_integer, lookup_places, stored_first
 from .typing import Scalar
 from .vectors import Vec3
 
@@ -104,7 +104,7 @@ def lookup_grid(factors: StructureFactors) -> Grid:
     values = factors.amplitudes
     if factors.given is not None:
         values = jnp.where(factors.given, values, factors.default_F)
-    # stored, or an image of a single block would go through mask and rim for each look-up
+    # stored, or what is rendered without a loop over blocks would go through mask and rim for each look-up
     rimmed = stored_first(lambda: lax.pad(values, factors.default_F, [(1, 1, 0)] * 3))
     h, k, l = factors.hkl_min
     rows, columns, layers = rimmed.shape
@@ -114,17 +114,17 @@ def lookup_grid(factors: StructureFactors) -> Grid:
 def nearest(grid: Grid, lanes, shared=None, index: Callable[[Any, Any], Vec3] = lambda hkl, _: hkl) -> Array:
     """F at whole Miller indices, default_F outside the grid.
 
-    **Arguments:** `index(lanes, shared)`: gives the indices, from one number a pixel (or several) and from what all
-    pixels share; without it `lanes` are the indices.
+    **Arguments:** `index(lanes, shared)`: gives the indices, from a pytree of one number a pixel each, (pixels,) or
+    one number for all of them, and from what pixels share; without it `lanes` are the indices.
     """
     if grid.shape == (1, 1, 1):
         return grid.values[0]
 
-    def place(lanes, shared, as_integer):
+    def place(lanes, shared, to_integer):
         axes = zip(index(lanes, shared), grid.hkl_min, grid.shape, strict=True)
-        return _place(grid.shape, [_within(i - low, count - 1) for i, low, count in axes], as_integer)
+        return _place(grid.shape, [_within(i - low, count - 1) for i, low, count in axes], to_integer)
 
-    return _at(grid, places(place, lanes, shared))
+    return _at(grid, lookup_places(place, lanes, shared))
 
 
 def _within(x: Array, last: int) -> Array:
@@ -133,13 +133,13 @@ def _within(x: Array, last: int) -> Array:
     return jnp.where(x < last, x, jnp.full_like(x, last))
 
 
-def _place(shape: tuple[int, int, int], steps: list[Array], as_integer: Callable) -> Array:
+def _place(shape: tuple[int, int, int], steps: list[Array], to_integer: Callable) -> Array:
     """Place of a point in a flat grid, from whole numbers of steps along each axis."""
     (h, k, l), (_, columns, layers) = steps, shape
     if math.prod(shape) >= 2 ** jnp.finfo(h.dtype).nmant:
-        h, k, l = as_integer(h), as_integer(k), as_integer(l)
+        h, k, l = to_integer(h), to_integer(k), to_integer(l)
         return (h * columns + k) * layers + l
-    return as_integer((h * columns + k) * layers + l)
+    return to_integer((h * columns + k) * layers + l)
 
 
 def _at(grid: Grid, place: Array) -> Array:

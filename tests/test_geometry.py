@@ -1,5 +1,7 @@
 """Detector conventions, pivots and tilts; rays, solid angles and absorption."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -137,9 +139,28 @@ def test_rotations_are_right_handed_and_in_order():
         start = np.roll(axis, 1)  # y for x, z for y, x for z
         np.testing.assert_allclose(axis_rotation(jnp.asarray(axis), quarter) @ start, turned, atol=1e-15)
         np.testing.assert_allclose(np.stack(rotated(*jnp.stack([start, axis]), quarter)), turned, atol=1e-15)
+    angles = jnp.array([0.3, -1.1, 2.0])
+    x, y, z = (axis_rotation(axis, angle) for axis, angle in zip(jnp.eye(3), angles, strict=True))
+    np.testing.assert_allclose(xyz_rotation(angles), z @ y @ x, atol=1e-15)
     x_then_z = xyz_rotation(jnp.array([quarter, 0.0, quarter]))
     np.testing.assert_allclose(x_then_z @ np.array([0, 1, 0]), [0, 0, 1], atol=1e-15)
     np.testing.assert_allclose(x_then_z @ np.array([0, 0, 1]), [1, 0, 0], atol=1e-15)
+
+
+def test_derivatives_of_the_solid_angle():
+    """A rule is written for 1/√x in it; the second derivative goes through that twice."""
+    frame, direction = frame_of(), jnp.array([1.0, 0.3, -0.2])
+
+    def written(distance):
+        moved = eqx.tree_at(lambda f: f.pix0, frame, distance * direction)
+        return pixel_ray(moved, 0.01, 0.02, 0.0, curved=False, point_pixel=True).solid_angle
+
+    def plain(distance):
+        position = distance * direction + 0.01 * frame.fast + 0.02 * frame.slow
+        return 1.0 / jnp.sum(position * position)
+
+    for derivative in (jax.grad, jax.jacfwd, jax.hessian):
+        np.testing.assert_allclose(derivative(written)(0.1), derivative(plain)(0.1), rtol=1e-12)
 
 
 def rays(frame, depth=0.0, *, curved=False, point_pixel=False, pixels=(12, 10), pixel=3e-3):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nanobrag_jax.loops import EVEN, as_integer, block_shape, places, row_and_column, stored_first
+from nanobrag_jax.loops import EVEN, as_integer, block_shape, lookup_places, row_and_column, stored_first
 
 
 @pytest.mark.parametrize("pixels", [1, 7, 4096, 2527 * 2463, 4148 * 4362, 65537, 8192**2])
@@ -44,14 +44,16 @@ def shifted(lanes, shared, as_integer):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("count", [1, 2, 1000])
 def test_places_of_all_pixels_and_of_each(dtype, count):
-    """The first one too, which is computed apart; one after the other where they are differentiated."""
+    """The first one too, which is computed apart; and one at a time, and differentiated."""
     lanes = {"x": jnp.arange(count, dtype=dtype), "y": jnp.arange(count, dtype=dtype) % 7}
     expected = np.asarray(lanes["x"] + 11 * lanes["y"], np.int32)
-    found = jax.jit(partial(places, shifted))(lanes, jnp.asarray(11.0, dtype))
+    found = jax.jit(partial(lookup_places, shifted))(lanes, jnp.asarray(11.0, dtype))
     assert found.dtype == jnp.int32
     np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(jax.vmap(partial(places, shifted))(lanes, jnp.full(count, 11.0, dtype)), expected)
-    primal, _ = jax.jvp(lambda shared: places(shifted, lanes, shared), (11.0,), (1.0,))
+    np.testing.assert_array_equal(
+        jax.vmap(partial(lookup_places, shifted))(lanes, jnp.full(count, 11.0, dtype)), expected
+    )
+    primal, _ = jax.jvp(lambda shared: lookup_places(shifted, lanes, shared), (11.0,), (1.0,))
     np.testing.assert_array_equal(primal, expected)
 
 
@@ -61,7 +63,7 @@ def test_places_are_part_of_the_kernel_that_looks_up():
     table, x = jnp.arange(100.0), jnp.arange(50.0)
 
     def looked_up(x):
-        return table[places(shifted, {"x": x, "y": 0 * x}, 1.0)] * x
+        return table[lookup_places(shifted, {"x": x, "y": 0 * x}, 1.0)] * x
 
     assert " call(" not in jax.jit(looked_up).lower(x).compile().as_text()
     assert " call(" in jax.jit(jax.value_and_grad(lambda x: looked_up(x).sum())).lower(x).compile().as_text()
