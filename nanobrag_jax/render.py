@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
+from jax.custom_batching import custom_vmap
 from jax.sharding import Mesh
 
 from . import carryover, checks
@@ -272,7 +273,7 @@ def _in_blocks(render, cut: Blocks, as_asked: bool, dtype, scene: Scene, mask: A
 
     if cut.blocks == 1:
         return stacked(scene, mask, part)
-    batchable = jax.custom_batching.custom_vmap(placed)
+    batchable = custom_vmap(placed)
     batchable.def_vmap(of_batch)
     differentiable = jax.custom_jvp(batchable)
     differentiable.defjvp(lambda primals, tangents: jax.jvp(stacked, primals, tangents))
