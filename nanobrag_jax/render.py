@@ -325,36 +325,47 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
     **Arguments:** pixel numbers and whether to render each, (pixels,).
 
     All factors of a sample are gathered into one weight before the loop over orientations, which then only adds up:
-    its derivative needs no second evaluation of the sum.
+    its derivative needs no second evaluation of the sum. Scattering vectors and weights come from one call, which
+    reverse mode makes again as it is: what XLA has made kernels for once serves both passes.
     """
-    settings = scene.settings
-    first = point_ray(scene, slow, fast, first_point())
-    first_polar, seen = first_polarization(scene, slow, fast, first)
-    one_point = settings.oversample * settings.layers == 1
-    # masked before the product: XLA branches around an expensive operand of a selection, and nothing is vectorised
-    scale = jnp.where(active, scene.photons / scene.num_steps, 0.0)
-    zero = jnp.zeros_like(first_polar, sum_dtype(scene))
-    orientations = scene.orientations
+    settings, orientations = scene.settings, scene.orientations
     assert orientations is not None, "a scene of spec mode"
+    one_point = settings.oversample * settings.layers == 1
+    one_sample = one_point and scene.sources.weight.shape[0] == 1
 
-    def at_point(total, point):
+    def first_terms():
+        first = point_ray(scene, slow, fast, first_point())
+        return first, *first_polarization(scene, slow, fast, first)
+
+    def point_terms(point, first_terms):
+        first, first_polar, _ = first_terms
         ray = first if one_point else point_ray(scene, slow, fast, point)
         omega = ray.solid_angle if settings.oversample_omega else first.solid_angle
-        weight = scale * omega * _capture(scene, slow, fast, point, ray)
+        # masked before the product: XLA branches around an expensive operand of a selection, and nothing is vectorised
+        scale = jnp.where(active, scene.photons / scene.num_steps, 0.0)
+        return ray, first_polar, scale * omega * _capture(scene, slow, fast, point, ray)
+
+    # before the loops where there are any, else in the one call that needs it
+    shared = None if one_sample else first_terms()
+
+    def at_point(total, point):
+        of_point = None if shared is None else point_terms(point, shared)
 
         def from_source(total, source):
             def for_all_orientations():
+                ray, first_polar, weight = point_terms(point, first_terms()) if of_point is None else of_point
                 terms = source_terms(scene, ray, source)
                 polar = terms.polarization if settings.oversample_polar else first_polar
                 return terms.q, weight * polar * jnp.where(terms.kept, source.weight, 0.0)
 
-            q, weighted = stored_first(for_all_orientations)
+            q, weighted = stored_first(jax.checkpoint(for_all_orientations, prevent_cse=False))
             return sum_orientations(scene, orientations, q, weighted, total)
 
         return fold(from_source, total, scene.sources)
 
-    total = fold(at_point, zero, points(scene))
+    total = fold(at_point, jnp.zeros(slow.shape, sum_dtype(scene)), points(scene))
     if scene.background is not None:
+        first, first_polar, seen = shared or first_terms()
         water = jnp.where(active & seen, background_photons(scene, first, first_polar), 0.0)
         total = total + water.astype(total.dtype)
     if scene.amorphous is not None:
