@@ -363,7 +363,7 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
 
         return fold(from_source, total, scene.sources)
 
-    total = fold(at_point, jnp.zeros(slow.shape, sum_dtype(scene)), points(scene))
+    total = fold(at_point, jnp.zeros_like(slow, sum_dtype(scene)), points(scene))
     if scene.background is not None:
         first, first_polar, seen = shared or first_terms()
         water = jnp.where(active & seen, background_photons(scene, first, first_polar), 0.0)
