@@ -114,8 +114,8 @@ def lookup_grid(factors: StructureFactors) -> Grid:
 def nearest(grid: Grid, lanes, shared=None, index: Callable[[Any, Any], Vec3] = lambda hkl, _: hkl) -> Array:
     """F at whole Miller indices, default_F outside the grid.
 
-    **Arguments:** `index(lanes, shared)`: gives the indices, from a pytree of one number a pixel each, (pixels,) or
-    one number for all of them, and from what pixels share; without it `lanes` are the indices.
+    **Arguments:** `index(lanes, shared)`: gives the indices, from a pytree of one number a pixel each, all of one
+    shape, and from what pixels share; without it `lanes` are the indices.
     """
     if grid.shape == (1, 1, 1):
         return grid.values[0]
