@@ -27,9 +27,10 @@ def fastest(passes: list[dict]) -> dict:
 
 
 def spread(rows: list[dict]) -> dict:
-    """How many passes a case had, and the smallest and largest ratio among them."""
+    """How many passes a case had, the most memory, and the smallest and largest ratio among them."""
     ratios = sorted(row["ratio"] for row in rows if "ratio" in row)
-    return {"passes": len(rows), "ratios": f"{ratios[0]:.3g} to {ratios[-1]:.3g}" if len(ratios) > 1 else None}
+    told = f"{ratios[0]:.3g} to {ratios[-1]:.3g}" if len(ratios) > 1 else None
+    return {"passes": len(rows), "peak_MB": max(row["peak_MB"] for row in rows), "ratios": told}
 
 
 def ruled(head: list[str], rows: list[list[str]]) -> str:
