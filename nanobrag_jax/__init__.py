@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from . import precision as precision
+from .compiler_memory import return_memory_after_compilation
 from .lazy import lazy_names
 from .version import __version__ as __version__
 
@@ -55,3 +56,5 @@ else:
         structure_factors="StructureFactors",
         trace="Trace trace_pixel",
     )
+
+return_memory_after_compilation()

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nanobrag_jax"
 
 LAYERS = [
-    {"constants", "units", "typing", "errors", "precision", "lazy"},
+    {"constants", "units", "typing", "errors", "precision", "lazy", "compiler_memory"},
     {
         "conventions",
         "polynomials",
