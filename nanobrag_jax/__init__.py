@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from . import compiler_memory as compiler_memory
 from . import precision as precision
-from .compiler_memory import return_memory_after_compilation
 from .lazy import lazy_names
 from .version import __version__ as __version__
 
@@ -56,5 +56,3 @@ else:
         structure_factors="StructureFactors",
         trace="Trace trace_pixel",
     )
-
-return_memory_after_compilation()
