@@ -9,7 +9,7 @@ from jaxtyping import Float
 from .checks import filled_in
 from .experiment import Beam
 from .typing import Vector
-from .vectors import Vec3, dot, rotated, unit
+from .vectors import Vec3, as_vec3, cross, dot, rotated, unit
 
 
 class Sources(eqx.Module):
@@ -38,11 +38,13 @@ def sources(beam: Beam) -> Sources:
     if beam.source_positions is not None:
         return listed(-jax.vmap(unit)(beam.source_positions), filled_in(beam.source_wavelengths_A))
     direction = unit(filled_in(beam.direction))
-    vertical = unit(jnp.cross(direction, polarization))
+    vertical = unit(cross(direction, polarization))
+    frame = as_vec3(direction), as_vec3(polarization), as_vec3(vertical)
     angles = beam.divergence_fractions * (beam.divergence_mrad * 1e-3)[None, :]
 
     def turned(pair):
-        return jnp.stack(rotated(rotated(direction, polarization, pair[1]), vertical, pair[0]))
+        along, level, upright = frame
+        return jnp.stack(rotated(rotated(along, level, pair[1]), upright, pair[0]))
 
     incident = jax.vmap(unit)(jax.vmap(turned)(angles))
     wavelength = beam.wavelength_A * (1.0 + beam.dispersion_percent * 0.01 * beam.dispersion_fractions)
@@ -52,8 +54,8 @@ def sources(beam: Beam) -> Sources:
 
 def polarization_frame(incident: Vector, polarization: Vector) -> tuple[Vector, Vector]:
     """Unit vectors across the beam: along B = p × incident, and E = incident × B."""
-    across = unit(jnp.cross(polarization, incident))
-    return across, unit(jnp.cross(incident, across))
+    across = unit(cross(polarization, incident))
+    return across, unit(cross(incident, across))
 
 
 def polarization_factor(kahn_factor, incident, frame, direction: Vec3) -> Array:

@@ -9,12 +9,12 @@ from .checks import filled_in
 from .constants import DEG_PER_RAD
 from .experiment import Crystal, Goniometer
 from .typing import Matrix, Mode, Scalar, Vector
-from .vectors import axis_rotation, turned, unit, xyz_rotation
+from .vectors import as_vec3, axis_rotation, cross, turned, unit, xyz_rotation
 
 
 def cell_volume(lengths: Vector, angles_deg: Vector) -> Scalar:
     """Volume of a cell of edges in Å, in Å³."""
-    (a, b, c), (alpha, beta, gamma) = lengths, angles_deg / DEG_PER_RAD
+    (a, b, c), (alpha, beta, gamma) = as_vec3(lengths), as_vec3(angles_deg / DEG_PER_RAD)
     half = (alpha + beta + gamma) / 2
     product = jnp.sin(half) * jnp.sin(half - alpha) * jnp.sin(half - beta) * jnp.sin(half - gamma)
     return 2 * a * b * c * jnp.sqrt(jnp.abs(product))
@@ -26,8 +26,8 @@ def reciprocal_basis(lengths: Vector, angles_deg: Vector, *, exact: bool = True)
     **Arguments:** `lengths` in Å; `exact`: False for the reference's c*, which is slightly off when more than one
     angle is oblique. Source: docs/reference.md section 4.
     """
-    a, b, c = lengths
-    alpha, beta, gamma = angles_deg / DEG_PER_RAD
+    a, b, c = as_vec3(lengths)
+    alpha, beta, gamma = as_vec3(angles_deg / DEG_PER_RAD)
     volume = cell_volume(lengths, angles_deg)
     a_star, b_star, c_star = (
         b * c * jnp.sin(alpha) / volume,
@@ -55,9 +55,9 @@ def reciprocal_basis(lengths: Vector, angles_deg: Vector, *, exact: bool = True)
 
 def dual_basis(rows: Matrix) -> Matrix:
     """Rows of the dual basis: real vectors from reciprocal ones, and back."""
-    a, b, c = rows
-    crosses = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)])
-    return crosses / jnp.sum(a * crosses[0])
+    a, b, c = as_vec3(rows)
+    first = cross(b, c)
+    return jnp.stack([first, cross(c, a), cross(a, b)]) / jnp.sum(a * first)
 
 
 def real_basis(crystal: Crystal, mode: Mode = "spec") -> Matrix:
@@ -83,7 +83,7 @@ def reciprocal_of(crystal: Crystal, real: Matrix, mode: Mode = "spec") -> Matrix
     """
     star = dual_basis(real)
     if mode == "c-parity" and crystal.orientation is None:
-        volume = jnp.sum(real[0] * jnp.cross(real[1], real[2]))
+        volume = jnp.sum(real[0] * cross(real[1], real[2]))
         star = star * (volume / cell_volume(crystal.cell_lengths_A, crystal.cell_angles_deg))
     return star
 

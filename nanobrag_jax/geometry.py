@@ -12,7 +12,7 @@ from .constants import DEG_PER_RAD
 from .conventions import beam_point
 from .experiment import Beam, Detector
 from .typing import Mode, Scalar, Vector
-from .vectors import Vec3, added, as_vec3, axis_rotation, dot, rotated, scaled, turned, unit, xyz_rotation
+from .vectors import Vec3, added, as_vec3, axis_rotation, cross, dot, rotated, scaled, turned, unit, xyz_rotation
 
 
 class DetectorFrame(eqx.Module):
@@ -75,7 +75,7 @@ def detector_frame(detector: Detector, beam: Beam, mode: Mode = "spec") -> Detec
     reference reports them. Source: docs/reference.md section 3.
     """
     fast, slow = unit(detector.fast_axis), unit(detector.slow_axis)
-    normal = unit(jnp.cross(fast, slow)) if detector.normal_axis is None else detector.normal_axis
+    normal = unit(cross(fast, slow)) if detector.normal_axis is None else detector.normal_axis
     direction = unit(filled_in(beam.direction))
     tilt = xyz_rotation(detector.rotations_deg / DEG_PER_RAD)
     twotheta = axis_rotation(detector.twotheta_axis, detector.twotheta_deg / DEG_PER_RAD)

@@ -62,6 +62,8 @@ def _apply(name: str, params: dict, inputs: list) -> list:
         return [_SAME[name](*inputs)]
     if name == "optimization_barrier":
         return inputs
+    if name == "split":
+        return np.split(inputs[0], np.cumsum(params["sizes"])[:-1], params["axis"])
     if name in _INNER:
         return _evaluate(params[_INNER[name]], inputs)
     return [_SHAPED[name](params, *inputs)]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from .vectors import Vec3, as_vec3, dot
+from .vectors import Vec3, dot
 
 Q_DIGITS = 12
 """Binary digits of the coarse part of a scattering vector's components,"""
@@ -84,6 +84,6 @@ def _index_and_rest_jvp(primals, tangents):
     """As in `kernel.miller_indices`: a matrix product over all pixels with respect to the crystal vectors."""
     (q, real), (d_q, d_real) = primals, tangents
     index, rest = index_and_rest(q, real)
-    stacked, moved = jnp.stack(q.whole), as_vec3(d_q.whole)
+    stacked, moved = jnp.stack(q.whole), d_q.whole
     d_rest = [dot(row, moved) + d_row @ stacked for row, d_row in zip(real.whole, d_real.whole, strict=True)]
     return (index, rest), (jax.tree.map(jnp.zeros_like, index), Vec3(*d_rest))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 
 class Vec3(NamedTuple):
@@ -19,8 +19,12 @@ class Vec3(NamedTuple):
 
 
 def as_vec3(v) -> Vec3:
-    """The components of an array whose first axis has length 3."""
-    return Vec3(v[0], v[1], v[2])
+    """The components of an array whose first axis has length 3.
+
+    By one split, whose derivative is one concatenation: that of an index each is a padding and an addition each, and
+    XLA takes a kernel for most of them.
+    """
+    return Vec3(*(x.reshape(v.shape[1:]) for x in lax.split(v, (1, 1, 1))))
 
 
 def dot(a, b) -> Array:
@@ -49,6 +53,12 @@ def rotated(v, axis, angle) -> Vec3:
     )
 
 
+def cross(a: Array, b: Array) -> Array:
+    """Vector product of two arrays (3,)."""
+    (u, v, w), (x, y, z) = as_vec3(a), as_vec3(b)
+    return jnp.stack([v * z - w * y, w * x - u * z, u * y - v * x])
+
+
 def unit(v: Array) -> Array:
     """A (3,) array scaled to unit length."""
     return v / jnp.sqrt(jnp.sum(v * v))
@@ -65,16 +75,15 @@ def turned(matrix: Array, v: Array) -> Array:
 
 def axis_rotation(axis: Array, angle: Array) -> Array:
     """Rotation matrix (3, 3), right-handed, by `angle` (radians) about `axis`, which is not normalised (Rodrigues)."""
-    x, y, z = axis
+    x, y, z = as_vec3(axis)
     zero = jnp.zeros_like(x)
-    cross = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
+    crossed = jnp.stack([zero, -z, y, z, zero, -x, -y, x, zero]).reshape(3, 3)
     cosine = jnp.cos(angle)
-    return cosine * jnp.eye(3) + jnp.sin(angle) * cross + (1.0 - cosine) * jnp.outer(axis, axis)
+    return cosine * jnp.eye(3) + jnp.sin(angle) * crossed + (1.0 - cosine) * jnp.outer(axis, axis)
 
 
 def xyz_rotation(angles: Array) -> Array:
     """Rotation matrix (3, 3) about the lab's x, then y, then z axis by three angles (3,) in radians."""
-    (a, b, c), (u, v, w) = jnp.cos(angles), jnp.sin(angles)
-    rows = [b * c, c * v * u - w * a, c * v * a + w * u]
-    rows += [b * w, w * v * u + c * a, w * v * a - c * u]
-    return jnp.stack([*rows, -v, b * u, b * a]).reshape(3, 3)
+    (a, b, c), (u, v, w) = as_vec3(jnp.cos(angles)), as_vec3(jnp.sin(angles))
+    x, y, z = jnp.stack([b, v * u, v * a]), jnp.stack([jnp.zeros_like(a), a, -u]), jnp.stack([-v, b * u, b * a])
+    return jnp.stack([c * x - w * y, w * x + c * y, z])
