@@ -39,11 +39,10 @@ def sources(beam: Beam) -> Sources:
         return listed(-jax.vmap(unit)(beam.source_positions), filled_in(beam.source_wavelengths_A))
     direction = unit(filled_in(beam.direction))
     vertical = unit(cross(direction, polarization))
-    frame = as_vec3(direction), as_vec3(polarization), as_vec3(vertical)
+    along, level, upright = as_vec3(direction), as_vec3(polarization), as_vec3(vertical)
     angles = beam.divergence_fractions * (beam.divergence_mrad * 1e-3)[None, :]
 
     def turned(pair):
-        along, level, upright = frame
         return jnp.stack(rotated(rotated(along, level, pair[1]), upright, pair[0]))
 
     incident = jax.vmap(unit)(jax.vmap(turned)(angles))

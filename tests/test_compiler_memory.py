@@ -18,8 +18,9 @@ from small import experiment
 def megabytes(name):
     return int(re.search(rf"{name}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
+start = megabytes("VmRSS")
 eqx.filter_jit(eqx.filter_grad(lambda e: jnp.sum(nb.simulate(e)))).lower(experiment()).compile()
-print(megabytes("VmRSS"), megabytes("VmHWM"))
+print(start, megabytes("VmRSS"), megabytes("VmHWM"))
 """
 
 
@@ -27,11 +28,11 @@ print(megabytes("VmRSS"), megabytes("VmHWM"))
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="GNU's C library frees memory so"
 )
 def test_memory_of_the_compiler_is_returned():
-    """After a gradient is compiled the process has shrunk by 120 MB at least: 2 without it, 290 with it."""
+    """Of what the process took on while it compiled a gradient: 60 % with jax 0.10, 20 % with 0.6; without it 2 %."""
     environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}
     command = [sys.executable, "-c", GRADIENT]
     run = subprocess.run(
         command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True, check=True
     )
-    now, most = map(float, run.stdout.split())
-    assert most - now > 120
+    start, now, most = map(float, run.stdout.split())
+    assert most - now > 0.1 * (most - start)
