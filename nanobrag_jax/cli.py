@@ -55,10 +55,9 @@ USAGE = f"python -m {NAME} -mat FILE | -cell a b c al be ga  -hkl FILE | -defaul
 
 def run() -> None:
     """The command of the shell: `main` with the arguments of the process, and compiled programs kept on disk."""
-    gc.set_threshold(100_000)  # tracing makes many objects and little garbage: else a fifth of a second goes to looking
     use_compilation_cache()
     status = main(sys.argv[1:])
-    gc.freeze()  # else Python looks through a million objects for garbage before it ends: as much again
+    gc.freeze()  # else Python looks through a million objects for garbage before it ends: a fifth of a second
     sys.exit(status)
 
 

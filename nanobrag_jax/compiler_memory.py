@@ -1,7 +1,7 @@
 """Memory that the compiler has freed goes back to the system: imported for that by the package.
 
 XLA compiles on several threads, and GNU's C library keeps what they free for each of them apart, where neither the
-program that was compiled nor another process gets at it. Of a gradient this is two fifths of the process
+program that was compiled nor another process gets at it. Of a gradient this is about half of the process
 (docs/performance.md). With another C library nothing happens here.
 """
 

@@ -28,7 +28,7 @@ print(start, megabytes("VmRSS"), megabytes("VmHWM"))
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="GNU's C library frees memory so"
 )
 def test_memory_of_the_compiler_is_returned():
-    """Of what the process took on while it compiled a gradient: 60 % with jax 0.10, 20 % with 0.6; without it 2 %."""
+    """Of what the process took on while it compiled a gradient: 60 % with jax 0.10, 15 % with 0.6; without it 1 %."""
     environment = {**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"}
     command = [sys.executable, "-c", GRADIENT]
     run = subprocess.run(

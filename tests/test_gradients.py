@@ -22,9 +22,6 @@ ROUNDING = 2e-16
 NOISE = 1e-10
 """Of a difference: that rounding, a few times over, over a short step (7e-7 is the shortest)."""
 
-QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
-"""For all but square spots: a formula does not depend on how well it is compiled, which takes most of the time here."""
-
 LEAVES = {
     "cell_lengths_A": lambda e: e.crystal.cell_lengths_A,
     "cell_angles_deg": lambda e: e.crystal.cell_angles_deg,
@@ -118,8 +115,6 @@ def compiled(shape, mode):
 
 def losses(start, mode, block_pixels=None):
     """Loss, gradient and directional derivative of a weighted image over all leaves, each compiled once."""
-    square = start.crystal.shape == "square" and not start.sampling.interpolate
-    jit = functools.partial(jax.jit, compiler_options=None if square else QUICK)
     weights = jnp.asarray(np.random.default_rng(1).uniform(0.5, 1.5, (20, 24)))
     scale = 1.0 / jnp.sum(weights * nb.simulate(start, mode=mode))
     numbers, rest = eqx.partition(start, eqx.is_inexact_array)
@@ -128,7 +123,7 @@ def losses(start, mode, block_pixels=None):
         image = nb.simulate(eqx.combine(leaves, rest), mode=mode, block_pixels=block_pixels)
         return scale * jnp.sum(weights * image)
 
-    return numbers, jit(loss), jit(jax.grad(loss)), jit(lambda x, t: jax.jvp(loss, (x,), (t,))[1])
+    return numbers, jax.jit(loss), jax.jit(jax.grad(loss)), jax.jit(lambda x, t: jax.jvp(loss, (x,), (t,))[1])
 
 
 def along(numbers, leaf, direction):
@@ -289,10 +284,7 @@ def test_finite_at_singular_points(shape, mode):
         structure_factors=nb.StructureFactors(default_F=10.0),
     )
     numbers, rest = eqx.partition(start, eqx.is_inexact_array)
-    options = None if shape == "square" else QUICK
-    gradient = jax.jit(
-        jax.grad(lambda x: jnp.sum(nb.simulate(eqx.combine(x, rest), mode=mode))), compiler_options=options
-    )
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(nb.simulate(eqx.combine(x, rest), mode=mode))))
     for name, changes in SINGULAR.items():
         at = numbers
         for leaf, value in changes:
