@@ -21,24 +21,28 @@ class Case(NamedTuple):
     """with these arguments."""
     environment: dict[str, str] | None = None
     """Variables that the process starts with."""
+    loops: tuple[tuple[int, int], ...] | None = None
+    """(fusions, matrix products) of each innermost loop on a CPU, as recorded: what `--quick` compares with."""
 
 
-def _image(limit=None, recorded=None, mode="spec", precision="float64", threads=None, make="headline", **changes):
+def _image(
+    limit=None, recorded=None, mode="spec", precision="float64", threads=None, make="headline", loops=None, **changes
+):
     def build():
         from . import experiments, programs
 
         return programs.image(getattr(experiments, make)(**changes), mode, precision)
 
-    return Case(build, limit, recorded, precision, threads)
+    return Case(build, limit, recorded, precision, threads, loops=loops)
 
 
-def _program(name, *arguments, limit=None, recorded=None):
+def _program(name, *arguments, limit=None, recorded=None, loops=None):
     def build():
         from . import programs
 
         return getattr(programs, name)(*arguments)
 
-    return Case(build, limit, recorded)
+    return Case(build, limit, recorded, loops=loops)
 
 
 def _command(limit, recorded=None, cached=False, **flags):
@@ -46,20 +50,20 @@ def _command(limit, recorded=None, cached=False, **flags):
 
 
 CASES = {
-    "headline": _image(2.0, 1.1),
-    "headline, c-parity": _image(2.3, 1.2, mode="c-parity"),
-    "headline, mixed": _image(1.5, 1.0, precision="mixed"),
+    "headline": _image(2.0, 1.6, loops=((3, 0),)),
+    "headline, c-parity": _image(2.3, 1.8, mode="c-parity", loops=((3, 0), (3, 0))),
+    "headline, mixed": _image(1.5, 1.8, precision="mixed", loops=((4, 0),)),
     "headline, float32": _image(precision="float32"),
     "still, 50 domains": _image(2.0, make="still"),
     "pink beam, 40 x 5": _image(2.0, make="pink"),
     "sub-pixels 5 x 5": _image(2.0, pixels=512, oversample=5),
-    "tricubic, N = 1": _image(15.0, 7.5, make="tricubic"),
+    "tricubic, N = 1": _image(15.0, 7.5, make="tricubic", loops=((4, 0),)),
     "tricubic, N = 1, c-parity": _image(None, mode="c-parity", make="tricubic"),
     "round spots": _image(None, pixels=1024, round_xtal=True),
     "gauss spots": _image(None, pixels=1024, gauss_xtal=True),
     "tophat spots": _image(None, pixels=1024, tophat_spots=True),
-    "batch of 64 stills": _program("batch", 64, 512, limit=2.2, recorded=2.1),
-    "value and gradient": _program("gradient", False, limit=10.0, recorded=6.4),
+    "batch of 64 stills": _program("batch", 64, 512, limit=2.2, recorded=2.1, loops=()),
+    "value and gradient": _program("gradient", False, limit=10.0, recorded=6.4, loops=((3, 0), (14, 3))),
     "value and gradient with F": _program("gradient", True, limit=None),
     "shoeboxes, 500 of 21 x 21": _program("shoeboxes"),
     "another detector size": Case(None, row="another_size_row"),

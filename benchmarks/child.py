@@ -1,6 +1,7 @@
-"""`python -m benchmarks.child CASE THREADS`: one case in a process of its own; a line of JSON comes out.
+"""`python -m benchmarks.child CASE THREADS [watch]`: one case in a process of its own; a line of JSON comes out.
 
-THREADS is how many processors the process keeps to, 0 for all. Without a case: what it would run on.
+THREADS is how many processors the process keeps to, 0 for all. With `watch`: how the program
+was compiled instead of how fast it is. Without a case: what it would run on.
 """
 
 import json
@@ -62,7 +63,10 @@ def main(argv: list[str]) -> int:
     from . import cases, timing
 
     case = cases.with_threads(os.cpu_count() or 1)[argv[0]]
-    if case.build is None:
+    if argv[2:] == ["watch"]:
+        assert case.build is not None, "a case that builds a program"
+        row = timing.watch_row(case.build())
+    elif case.build is None:
         row = getattr(timing, case.row)(**case.options or {})
     else:
         row = {"import_seconds": importing, **timing.program_row(case.build())}

@@ -52,5 +52,5 @@ def samples_of(experiment: nb.Experiment) -> int:
     """Samples of an image: pixels × sub-pixels × layers × sources × φ steps × domains."""
     detector, sampling = experiment.detector, experiment.sampling
     pixels = detector.pixels_fast * detector.pixels_slow * sampling.oversample**2 * detector.thickness_steps
-    turns = experiment.goniometer.phi_steps * experiment.crystal.mosaic_axes.shape[0]
+    turns = experiment.goniometer.phi_steps * experiment.crystal.mosaicity.domains
     return pixels * experiment.beam.num_sources * turns

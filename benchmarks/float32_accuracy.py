@@ -11,6 +11,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 os.environ["JAX_ENABLE_X64"] = "0"
@@ -63,7 +64,10 @@ def group_of(name: str) -> str:
 
 def render(args: list[str]) -> np.ndarray:
     """The image of a command in spec mode, in the precision of the moment."""
-    return np.asarray(nb.simulate(nb.experiment_from_args([*args, "-mode", "spec"], GOLDEN / "inputs")))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", nb.ExperimentWarning)  # golden commands are given as they are
+        experiment = nb.experiment_from_args([*args, "-mode", "spec"], GOLDEN / "inputs")
+    return np.asarray(nb.simulate(experiment))
 
 
 def deviations(image: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -97,6 +101,7 @@ def measure_case(case: dict) -> dict:
 def measure_sizes(case: dict) -> list[dict]:
     """How the deviation grows with the crystal: case `basic` with more unit cells, against double precision."""
     rows = []
+    warnings.simplefilter("ignore", nb.ExperimentWarning)  # as few sub-pixels for large crystals as for small ones
     for n in SIZES:
         args = [*case["args"], "-N", str(n)]
         with enable_x64(True):

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import nanobrag_jax as nb
-from nanobrag_jax.kernel import sample
-from nanobrag_jax.scene import Scene, build_scene, first_point, point_ray, source_terms
-from nanobrag_jax.vectors import Vec3
+from nanobrag_jax.numerics.vectors import Vec3
+from nanobrag_jax.render.kernel import sample
+from nanobrag_jax.render.scene import Scene, build_scene, first_point, point_ray, source_terms
 
 from .float32_accuracy import GOLDEN, enable_x64
 

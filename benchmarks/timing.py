@@ -1,5 +1,6 @@
 """How long things take: wall and processor time of the best of several runs, and whole commands from outside."""
 
+import contextlib
 import os
 import resource
 import statistics
@@ -17,6 +18,7 @@ import jax
 import nanobrag_jax as nb
 
 from .experiments import INPUTS, headline, headline_args, samples_of
+from .hot_loops import innermost_loops
 from .programs import Program
 
 ENOUGH_SECONDS = 3.0
@@ -37,6 +39,31 @@ def best(run: Callable[[], object]) -> dict[str, float]:
 def peak_MB() -> float:
     """The most memory that this process has had so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def thread_seconds() -> dict[str, float]:
+    """Processor seconds of each thread of this process so far, by its number; empty where Linux does not tell."""
+    tick = os.sysconf("SC_CLK_TCK")
+    found = {}
+    for path in Path("/proc/self/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # a thread that has ended
+            words = path.read_text().rsplit(")", 1)[1].split()
+            found[path.parent.name] = (int(words[11]) + int(words[12])) / tick
+    return found
+
+
+def watch_row(program: Program, seconds: float = 1.0) -> dict[str, Any]:
+    """What shows that a program is still compiled as it was: the kernels of its innermost loops, and how many threads
+    share its work (processor time of all over that of the busiest, whatever else the machine does)."""
+    compiled = jax.jit(program.function).lower(*program.arguments).compile()
+    row: dict[str, Any] = {"loops": innermost_loops(compiled.as_text())}
+    jax.block_until_ready(compiled(*program.arguments))
+    before, spent = thread_seconds(), 0.0
+    while spent < seconds:
+        jax.block_until_ready(compiled(*program.arguments))
+        shares = {n: s - before.get(n, 0.0) for n, s in thread_seconds().items()}
+        spent = sum(shares.values()) if shares else seconds
+    return row | {"threads_at_work": spent / max(shares.values()) if shares else None}
 
 
 def program_row(program: Program) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanobrag_jax.io.raw import read_raw
+from nanobrag_jax.formats.raw import read_raw
 
 
 def montage(windows: np.ndarray) -> np.ndarray:

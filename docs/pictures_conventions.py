@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 
 import nanobrag_jax as nb
-from nanobrag_jax.geometry import detector_frame
+from nanobrag_jax.detector import detector_frame
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402

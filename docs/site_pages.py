@@ -7,7 +7,7 @@ from the table of the command line; golden data, changes and citation are files 
 import re
 from pathlib import Path
 
-from nanobrag_jax import flags
+from nanobrag_jax.command import flags
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,7 +23,8 @@ This page is made from the table that the command itself reads ({count} flags), 
 - A spelling that ends in `…` stands for any continuation.
 - Flags that others of the line make useless are named in a note on stderr; a flag that does not exist is an error that
   names the nearest one that does.
-- The last column is the name of the setting in Python: `nanobrag_jax.flags.parse([...]).get("distance_mm")`.
+- The setting is its name in Python: `nanobrag_jax.command.flags.parse([...]).get("distance_mm")`.
+- The field is what it stands for in an `Experiment`, where it stands for one alone; a number is an item of a vector.
 - Whatever belongs to the reference program behaves as [its description](reference.md) says.
 
 """
@@ -43,7 +44,11 @@ If images or refinements made with this package are part of a publication, cite 
 def root_page(name: str) -> str:
     """A Markdown file of the repository's root, with its links as seen from docs/."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    return text.replace("](golden_data/README.md)", "](golden_data.md)").replace("](docs/", "](")
+    return (
+        text.replace("](golden_data/README.md)", "](golden_data.md)")
+        .replace("](CONTRIBUTING.md)", "](contributing.md)")
+        .replace("](docs/", "](")
+    )
 
 
 def pages() -> dict[str, str]:
@@ -51,6 +56,7 @@ def pages() -> dict[str, str]:
     return {
         "index.md": root_page("README.md"),
         "changelog.md": root_page("CHANGELOG.md"),
+        "contributing.md": root_page("CONTRIBUTING.md"),
         "golden_data.md": root_page("golden_data/README.md"),
         "flags.md": FLAGS_HEAD.format(count=len(flags.FLAGS)) + flags.markdown_table(),
         "cite.md": CITE.format(cff=(ROOT / "CITATION.cff").read_text(encoding="utf-8").strip()),

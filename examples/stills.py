@@ -50,6 +50,7 @@ def still(orientation=ORIENTATION, *, binning: int = 1) -> nb.Experiment:
             fast, slow, pixel_size_mm=0.1 * binning, distance_mm=DISTANCE_MM, beam_center_mm=(25.6, 25.65)
         ),
         structure_factors=structure_factors(),
+        sampling=nb.Sampling(oversample=1),  # as the counts are simulated, so that nothing is lost
     )
 
 

@@ -1,5 +1,5 @@
 """`python -m nanobrag_jax`: see `nanobrag_jax.cli`."""
 
-from nanobrag_jax.cli import run
+from .command.run import run
 
 run()

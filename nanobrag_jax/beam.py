@@ -1,15 +1,167 @@
-"""Sources of the beam and the polarisation of what is scattered (docs/reference.md sections 6 and 8)."""
+"""The beam: its sources, and the polarisation of what is scattered (docs/reference.md sections 6 and 8)."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jaxtyping import Float
 
-from .checks import filled_in
-from .experiment import Beam
-from .typing import Vector
-from .vectors import Vec3, as_vec3, cross, dot, rotated, unit
+from . import checks
+from .checks import filled_in, leaf, named_arguments, optional_leaf
+from .constants import DEFAULT_FLUENCE_PER_M2
+from .errors import InputError
+from .io.spectrum import Spectrum
+from .numerics.vectors import (
+    Vec3,
+    as_vec3,
+    cross,
+    dot,
+    rotated,
+    unit,
+)
+from .steps import complete_steps, grid_fractions, spectrum_fractions
+from .typing import Scalar, Vector
+
+
+class Beam(eqx.Module):
+    """Wavelength, fluence, polarisation and the sources that stand for divergence and dispersion.
+
+    **Arguments:**
+
+    - `wavelength_A`, `fluence_per_m2`;
+    - `kahn_factor`: −1 to 1; `polarized`: False for no polarisation factor at all;
+    - `direction`, `polarization_vector` (3,): None for the detector convention's;
+    - `divergence_mrad` (2,): horizontal and vertical range;
+    - `divergence_fractions` (d, 2): where in the ranges the directions stand, in units of the range from its middle;
+      "auto": at either end of each range that is not zero;
+    - `dispersion_percent` and `dispersion_fractions` (w,): likewise for the wavelength;
+    - `source_positions` (s, 3): a list of sources instead, seen from the sample, any length;
+    - `source_wavelengths_A` (s,): theirs;
+    - `source_weights` (s,): normalised to mean 1, for either.
+
+    **Raises** `InputError`. Source: docs/reference.md sections 6 and 8.
+    """
+
+    wavelength_A: Scalar
+    fluence_per_m2: Scalar
+    kahn_factor: Scalar
+    direction: Vector | None
+    polarization_vector: Vector | None
+    divergence_mrad: Float[Array, "2"]
+    divergence_fractions: Float[Array, "directions 2"]
+    dispersion_percent: Scalar
+    dispersion_fractions: Float[Array, " wavelengths"]
+    source_positions: Float[Array, "sources 3"] | None
+    source_wavelengths_A: Float[Array, " sources"] | None
+    source_weights: Float[Array, " sources"]
+    polarized: bool = eqx.field(static=True)
+
+    @named_arguments
+    def __init__(
+        self,
+        wavelength_A=1.0,
+        *,
+        fluence_per_m2=DEFAULT_FLUENCE_PER_M2,
+        kahn_factor=0.0,
+        polarized: bool = True,
+        direction=None,
+        polarization_vector=None,
+        divergence_mrad=(0.0, 0.0),
+        divergence_fractions="auto",
+        dispersion_percent=0.0,
+        dispersion_fractions="auto",
+        source_positions=None,
+        source_wavelengths_A=None,
+        source_weights=None,
+    ):
+        self.wavelength_A = leaf(wavelength_A, "wavelength_A")
+        self.fluence_per_m2 = leaf(fluence_per_m2, "fluence_per_m2")
+        self.kahn_factor = leaf(kahn_factor, "kahn_factor")
+        self.direction = optional_leaf(direction, "direction")
+        self.polarization_vector = optional_leaf(polarization_vector, "polarization_vector")
+        self.divergence_mrad = leaf(divergence_mrad, "divergence_mrad")
+        self.divergence_fractions = leaf(
+            _divergence_fractions(self.divergence_mrad, divergence_fractions), "divergence_fractions"
+        )
+        self.dispersion_percent = leaf(dispersion_percent, "dispersion_percent")
+        self.dispersion_fractions = leaf(
+            _dispersion_fractions(self.dispersion_percent, dispersion_fractions), "dispersion_fractions"
+        )
+        self.source_positions = optional_leaf(source_positions, "source_positions")
+        self.source_wavelengths_A = optional_leaf(source_wavelengths_A, "source_wavelengths_A")
+        if source_positions is not None and source_wavelengths_A is None:
+            self.source_wavelengths_A = leaf(np.full(len(source_positions), wavelength_A), "source_wavelengths_A")
+        source_weights = np.ones(self.num_sources) if source_weights is None else source_weights
+        self.source_weights = leaf(source_weights, "source_weights")
+        self.polarized = polarized
+        checks.usual("wavelength_A", self.wavelength_A, 0.01, 100, "it is in Å, of a photon energy in eV 12398.42/E")
+
+    @property
+    def num_sources(self) -> int:
+        """Number of (direction, wavelength) pairs."""
+        if self.source_positions is not None:
+            return self.source_positions.shape[0]
+        return self.divergence_fractions.shape[0] * self.dispersion_fractions.shape[0]
+
+    def __check_init__(self):
+        checks.positive("wavelength_A", self.wavelength_A)
+        checks.not_negative("fluence_per_m2", self.fluence_per_m2)
+        checks.require("kahn_factor", self.kahn_factor, "between -1 and 1", lambda x: abs(x) <= 1)
+        if self.direction is not None:
+            checks.axis("direction", self.direction)
+        if self.polarization_vector is not None:
+            checks.axis("polarization_vector", self.polarization_vector)
+        checks.not_negative("divergence_mrad", self.divergence_mrad, (2,))
+        checks.finite("divergence_fractions", self.divergence_fractions, (None, 2))
+        checks.not_negative("dispersion_percent", self.dispersion_percent)
+        checks.finite("dispersion_fractions", self.dispersion_fractions, (None,))
+        checks.require(
+            "source_positions",
+            self.source_positions,
+            "none of them the sample's own place",
+            lambda x: (x * x).sum(-1) > np.finfo(x.dtype).tiny,
+            (None, 3),
+        )
+        checks.positive("source_wavelengths_A", self.source_wavelengths_A, (self.num_sources,))
+        if self.num_sources == 0:
+            raise InputError("a beam must have at least one source, got none")
+        checks.require(
+            "source_weights",
+            self.source_weights,
+            "zero or positive, and not all zero",
+            lambda x: (x >= 0) & (x.sum() > 0),
+            (self.num_sources,),
+        )
+
+
+def _divergence_fractions(ranges_mrad, fractions):
+    """Where the directions stand, by the command's rules where that is not given."""
+    if isinstance(ranges_mrad, Tracer) or np.shape(ranges_mrad) != (2,):
+        return ((0.0, 0.0),) if _is_auto(fractions) else fractions
+    ranges = np.asarray(ranges_mrad, float)
+    if _is_auto(fractions):
+        level, upright = (complete_steps(None, abs(each), None, "divergence") for each in ranges)
+        return grid_fractions(level, upright)
+    if np.any(ranges) and len(fractions) and not np.any(np.asarray(fractions)[:, ranges != 0]):
+        checks.warn(f"divergence_mrad {ranges[0]:g} {ranges[1]:g} has no effect: divergence_fractions are zero")
+    return fractions
+
+
+def _dispersion_fractions(percent, fractions):
+    """Where the wavelengths stand, likewise."""
+    if isinstance(percent, Tracer):
+        return (0.0,) if _is_auto(fractions) else fractions
+    if _is_auto(fractions):
+        return spectrum_fractions(complete_steps(None, abs(float(percent)), None, "dispersion"))
+    if float(percent) != 0 and len(fractions) and not np.any(np.asarray(fractions)):
+        checks.warn(f"dispersion_percent {float(percent):g} has no effect: dispersion_fractions are zero")
+    return fractions
+
+
+def _is_auto(value) -> bool:
+    return isinstance(value, str) and value == "auto"
 
 
 class Sources(eqx.Module):
@@ -67,3 +219,23 @@ def polarization_factor(kahn_factor, incident, frame, direction: Vec3) -> Array:
     cosine = dot(incident, direction)
     b, e = dot(across, direction), dot(electric, direction)
     return 0.5 * (1.0 + cosine * cosine - kahn_factor * (e * e - b * b))
+
+
+def spectrum_beam(spectrum: Spectrum, **more) -> Beam:
+    """A beam with one source for each wavelength of a spectrum, weighted as it says.
+
+    The spectrum is held as fractions of its mean wavelength, so that `wavelength_A` moves it as a whole and
+    `dispersion_percent` (here 100) stretches it about the mean; a divergence multiplies the number of sources.
+
+    **Arguments:** `more`: further arguments of `Beam`; the wavelength is the spectrum's own.
+    """
+    mean = spectrum.mean_wavelength_A
+    ranges, given = more.get("divergence_mrad", (0.0, 0.0)), more.get("divergence_fractions", "auto")
+    directions = len(_divergence_fractions(ranges, given))
+    options = more | {
+        "wavelength_A": mean,
+        "dispersion_percent": 100.0,
+        "dispersion_fractions": spectrum.wavelengths_A / mean - 1.0,
+        "source_weights": np.tile(spectrum.weights, directions),
+    }
+    return Beam(**options)

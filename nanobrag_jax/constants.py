@@ -14,8 +14,23 @@ EV_ANGSTROM = 12398.42
 DEG_PER_RAD = 180.0 * (1.0 / math.pi)
 """Degrees in one radian, in the reference's own rounding."""
 
+LARGEST_COUNT = 65535
+"""What a pixel of the reference's integer and noise images can hold."""
+
+LARGEST_INT32 = 2**31 - 1
+"""What a pixel of a file of 32 bits can hold."""
+
+INT_PEAK = 55000.0
+"""Where the brightest pixel goes in the integer image when no scale is given."""
+
 DEFAULT_FLUENCE_PER_M2 = 1.25932015286227086e29
 """Photons per m² for which r_e²·fluence is one."""
+
+DEFAULT_K_SOL_E_PER_A3 = 0.35
+"""Density of the bulk solvent around a model, electrons/Å³: the mean over deposited structures."""
+
+DEFAULT_B_SOL_A2 = 46.0
+"""B factor of the bulk solvent, Å², likewise."""
 
 WATER_F = 2.57
 """Structure factor of a water molecule in the background model, electrons."""
@@ -32,5 +47,10 @@ GAUSS_XTAL_SCALE = 0.63
 TOPHAT_LIMIT = 0.3969
 """Edge of a top-hat spot: r²·fudge below it is inside."""
 
+SMV_ENDINGS = (".img", ".smv")
+NEXUS_ENDINGS = (".h5", ".hdf5", ".nxs")
+
 MODES = ("spec", "c-parity")
 PRECISIONS = ("float64", "mixed", "float32")
+PSF_SHAPES = ("gauss", "fiber")
+PHI_SAMPLINGS = ("start", "middle")

@@ -1,15 +1,112 @@
-"""Crystal vectors: unit cell, misset, φ rotation and mosaic domains (docs/reference.md sections 4, 7, 8)."""
+"""The crystal: unit cell, orientation and size, and the vectors that follow (docs/reference.md sections 4, 7, 8)."""
 
+from typing import no_type_check
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
-from jaxtyping import Float
+import numpy as np
+from numpy.typing import NDArray
 
-from .checks import filled_in
+from . import checks
+from .checks import filled_in, leaf, named_arguments, optional_leaf
 from .constants import DEG_PER_RAD
-from .experiment import Crystal, Goniometer
-from .typing import Matrix, Mode, Scalar, Vector
-from .vectors import as_vec3, axis_rotation, cross, turned, unit, xyz_rotation
+from .errors import InputError
+from .mosaicity import AbstractMosaicity, CapMosaicity
+from .numerics.vectors import (
+    as_vec3,
+    cross,
+    turned,
+    unit,
+    xyz_rotation,
+)
+from .reference.random_numbers import DEFAULT_MOSAIC_SEED
+from .reference.slips import NO_SLIPS, Slips
+from .spot_shapes import AbstractSpotShape, spot_shape
+from .typing import Auto, Matrix, Scalar, Vector
+
+Floats = NDArray[np.floating]
+
+
+class Crystal(eqx.Module):
+    """Unit cell, orientation, size, spot shape and mosaicity.
+
+    **Arguments:**
+
+    - `cell_lengths_A` (3,), `cell_angles_deg` (3,);
+    - `n_cells` (3,): unit cells along a, b, c, any positive number;
+    - `misset_deg` (3,): rotations about the lab's x, then y, then z;
+    - `orientation` (3, 3): rotation from the standard setting (a* along x, b* in the xy plane) before the misset, None
+      for a cell without a matrix;
+    - `shape`: a spot shape of `spot_shapes`, by name or as an object;
+    - `fudge`: scale of the spot radius;
+    - `mosaicity`: a kind of `mosaicity`, None for the reference's with `mosaic_spread_deg`, `mosaic_domains` ("auto":
+      10 with a spread, else 1) and `mosaic_seed`;
+    - `matrix_cell_lengths_A`, `matrix_cell_angles_deg` (3,): a cell given beside a matrix, which only c-parity uses.
+
+    **Raises** `InputError` for numbers that make no crystal. Source: docs/reference.md sections 4, 7, 8.
+    """
+
+    cell_lengths_A: Vector
+    cell_angles_deg: Vector
+    misset_deg: Vector
+    n_cells: Vector
+    fudge: Scalar
+    mosaicity: AbstractMosaicity
+    orientation: Matrix | None
+    matrix_cell_lengths_A: Vector | None
+    matrix_cell_angles_deg: Vector | None
+    shape: AbstractSpotShape
+
+    @named_arguments
+    def __init__(
+        self,
+        cell_lengths_A,
+        cell_angles_deg=(90.0, 90.0, 90.0),
+        *,
+        misset_deg=(0.0, 0.0, 0.0),
+        n_cells=(1.0, 1.0, 1.0),
+        shape: str | AbstractSpotShape = "square",
+        fudge=1.0,
+        mosaicity: AbstractMosaicity | None = None,
+        mosaic_spread_deg=0.0,
+        mosaic_domains: int | Auto = "auto",
+        mosaic_seed: int = DEFAULT_MOSAIC_SEED,
+        orientation=None,
+        matrix_cell_lengths_A=None,
+        matrix_cell_angles_deg=None,
+    ):
+        if mosaicity is None:
+            mosaicity = CapMosaicity.drawn(mosaic_spread_deg, mosaic_domains, mosaic_seed)
+        elif (mosaic_spread_deg, mosaic_domains) != (0.0, "auto"):
+            raise InputError("give mosaicity, or mosaic_spread_deg and mosaic_domains, not both")
+        self.cell_lengths_A = leaf(cell_lengths_A, "cell_lengths_A")
+        self.cell_angles_deg = leaf(cell_angles_deg, "cell_angles_deg")
+        self.misset_deg = leaf(misset_deg, "misset_deg")
+        self.n_cells = leaf(n_cells, "n_cells")
+        self.fudge = leaf(fudge, "fudge")
+        self.mosaicity = mosaicity
+        self.orientation = optional_leaf(orientation, "orientation")
+        self.matrix_cell_lengths_A = optional_leaf(matrix_cell_lengths_A, "matrix_cell_lengths_A")
+        self.matrix_cell_angles_deg = optional_leaf(matrix_cell_angles_deg, "matrix_cell_angles_deg")
+        self.shape = spot_shape(shape)
+        checks.usual("cell_lengths_A", self.cell_lengths_A, 1, 1e5, "they are in Å")
+        checks.usual("cell_angles_deg", self.cell_angles_deg, 4, 180, "they are in degrees")
+
+    @property
+    @no_type_check  # `eqx.tree_at` looks for the leaf with stand-ins in the place of arrays
+    def mosaic_spread_deg(self) -> Scalar:
+        """The spread of the reference's mosaicity: the leaf `mosaicity.spread_deg`."""
+        if not isinstance(self.mosaicity, CapMosaicity):
+            raise AttributeError(f"a crystal with {type(self.mosaicity).__name__} has no mosaic_spread_deg")
+        return self.mosaicity.spread_deg
+
+    def __check_init__(self):
+        checks.cell_exists(self.cell_lengths_A, self.cell_angles_deg)
+        checks.finite("misset_deg", self.misset_deg, (3,))
+        checks.positive("n_cells", self.n_cells, (3,))
+        checks.positive("fudge", self.fudge)
+        checks.rotation("orientation", self.orientation)
 
 
 def cell_volume(lengths: Vector, angles_deg: Vector) -> Scalar:
@@ -60,61 +157,51 @@ def dual_basis(rows: Matrix) -> Matrix:
     return jnp.stack([first, cross(c, a), cross(a, b)]) / jnp.sum(a * first)
 
 
-def real_basis(crystal: Crystal, mode: Mode = "spec") -> Matrix:
+def real_basis(crystal: Crystal, slips: Slips = NO_SLIPS) -> Matrix:
     """Rows a, b, c (Å) in the lab at φ = 0, after orientation and misset."""
     from_cell = crystal.orientation is None
-    slipped = mode == "c-parity" and from_cell
+    slipped = slips.triclinic_cell and from_cell
     star = reciprocal_basis(crystal.cell_lengths_A, crystal.cell_angles_deg, exact=not slipped)
     if not from_cell:
         star = turned(filled_in(crystal.orientation), star)
     star = turned(xyz_rotation(crystal.misset_deg / DEG_PER_RAD), star)
     real = dual_basis(star)
     lengths = crystal.cell_lengths_A if slipped else crystal.matrix_cell_lengths_A
-    if mode == "c-parity" and lengths is not None:
+    if slips.mat_and_cell and lengths is not None:
         real = jax.vmap(unit)(real) * lengths[:, None]
     return real
 
 
-def reciprocal_of(crystal: Crystal, real: Matrix, mode: Mode = "spec") -> Matrix:
+def reciprocal_of(crystal: Crystal, real: Matrix, slips: Slips = NO_SLIPS) -> Matrix:
     """Rows a*, b*, c* (1/Å) that belong to the rows a, b, c of `real_basis`.
 
     The reference scales them with the volume of the cell that was asked for, which is not quite that of its vectors
-    when more than one angle is oblique.
+    when more than one angle is oblique, or where the directions are those of a matrix.
     """
     star = dual_basis(real)
-    if mode == "c-parity" and crystal.orientation is None:
+    lengths, angles = crystal.cell_lengths_A, crystal.cell_angles_deg
+    if crystal.orientation is not None:
+        lengths, beside = crystal.matrix_cell_lengths_A, crystal.matrix_cell_angles_deg
+        angles = angles if beside is None else beside
+    if slips.triclinic_cell and lengths is not None:
         volume = jnp.sum(real[0] * cross(real[1], real[2]))
-        star = star * (volume / cell_volume(crystal.cell_lengths_A, crystal.cell_angles_deg))
+        star = star * (volume / cell_volume(lengths, angles))
     return star
 
 
-def phi_angles(goniometer: Goniometer) -> Float[Array, " phi"]:
-    """Start of each φ slice, radians.
+def cell_and_orientation(columns: Floats) -> tuple[Floats, Floats, Floats]:
+    """Cell edges (Å), angles (degrees) and orientation (3, 3) of reciprocal vectors a*, b*, c* in columns, 1/Å.
 
-    The product and the sum are rounded one by one, as the reference does: whether an angle is exactly zero matters
-    in c-parity.
+    The orientation takes the standard setting (a* along x, b* in the xy plane) to the given vectors; it is a
+    reflection where they are left-handed.
     """
-    step = goniometer.osc_deg / DEG_PER_RAD / goniometer.phi_steps * goniometer.step_ratio
-    advance = lax.optimization_barrier(step * jnp.arange(goniometer.phi_steps, dtype=step.dtype))
-    return goniometer.phi_deg / DEG_PER_RAD + advance
-
-
-def phi_rotated(real: Matrix, goniometer: Goniometer) -> Float[Array, "phi 3 3"]:
-    """Rows a, b, c at each φ step."""
-    axis = unit(filled_in(goniometer.spindle_axis))
-    rotations = jax.vmap(axis_rotation, (None, 0))(axis, phi_angles(goniometer))
-    return jax.vmap(turned, (0, None))(rotations, real)
-
-
-def domain_rotations(crystal: Crystal) -> Float[Array, "domains 3 3"]:
-    """Rotation matrix of each mosaic domain."""
-    angles = crystal.mosaic_fractions * (crystal.mosaic_spread_deg / DEG_PER_RAD)
-    return jax.vmap(axis_rotation)(crystal.mosaic_axes, angles)
-
-
-def orientations(
-    steps: Float[Array, "phi 3 3"], domains: Float[Array, "domains 3 3"]
-) -> Float[Array, "phi_domains 3 3"]:
-    """Rows a, b, c of every (φ step, domain), domain innermost."""
-    of_domains = jax.vmap(turned, (0, None))
-    return jax.vmap(of_domains, (None, 0))(domains, steps).reshape(-1, 3, 3)
+    a, b, c = np.linalg.inv(columns)
+    lengths = np.array([np.linalg.norm(v) for v in (a, b, c)])
+    pairs = ((b, c, 1, 2), (c, a, 2, 0), (a, b, 0, 1))
+    angles = [np.degrees(np.arccos(u @ v / (lengths[i] * lengths[j]))) for u, v, i, j in pairs]
+    a_star, b_star, c_star = columns.T
+    x = a_star / np.linalg.norm(a_star)
+    y = b_star - (b_star @ x) * x
+    y /= np.linalg.norm(y)
+    z = np.cross(x, y)
+    return lengths, np.array(angles), np.stack([x, y, z if z @ c_star > 0 else -z], axis=1)

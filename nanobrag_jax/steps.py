@@ -7,16 +7,19 @@ arithmetic is the reference's, so that a ceil() falls on the same side. Source: 
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .constants import DEG_PER_RAD
 from .errors import InputError
 
-RADIAN = 180.0 * (1.0 / math.pi)  # degrees in a radian; angles are DIVIDED by it, as the reference does
 FALLBACK_RANGE = {"divergence": 1.0, "dispersion": 1.0, "thickness": 0.5e-6}  # radians, fraction, metres
 MOST_STEPS = 2**31 - 1
 
 
 def radians(degrees: float) -> float:
     """Radians, rounded as in the reference: division by 180 * (1/pi)."""
-    return degrees / RADIAN
+    return degrees / DEG_PER_RAD
 
 
 def _count_of(range_: float, step: float, what: str) -> int:
@@ -32,7 +35,7 @@ def complete_steps(count: int | None, range_: float | None, step: float | None, 
 
     `kind` is "divergence" (radians; once each for horizontal and vertical), "dispersion" (fraction of the wavelength)
     or "thickness" (metres). A count or step of 0 counts as not given, and so does a range of 0, except for a
-    divergence. Anything that ends up not positive gives (1, 0, 0). Raises InputError for an absurd number of steps.
+    divergence. Anything that ends up not positive gives (1, 0, 0). **Raises** `InputError` for absurdly many steps.
     """
     no_range = range_ is None or range_ < 0 or (range_ == 0 and kind != "divergence")
     no_step = step is None or step <= 0
@@ -59,7 +62,7 @@ def complete_steps(count: int | None, range_: float | None, step: float | None, 
 def complete_phi(count: int | None, osc: float | None, step: float | None) -> tuple[int, float, float]:
     """(count, range, step) of the rotation, radians: step i starts at phi + step*i.
 
-    A given range of 0 counts as given; a step of 0 does not. Raises InputError for an absurd number of steps.
+    A given range of 0 counts as given; a step of 0 does not. **Raises** `InputError` for an absurd number of steps.
     """
     no_step = step is None or step <= 0
     pace = 0.0 if step is None else step
@@ -69,7 +72,7 @@ def complete_phi(count: int | None, osc: float | None, step: float | None) -> tu
         return (2, osc, osc / 2.0) if no_step else (max(_count_of(osc, pace, "phi"), 1), osc, pace)
     count = max(count, 1)
     if osc is None:
-        osc = 1.0 / RADIAN
+        osc = 1.0 / DEG_PER_RAD
         return (count, osc, osc / count) if no_step else (2, pace, pace)
     return (count, osc, osc / count) if no_step else (count, osc, pace)
 
@@ -102,6 +105,21 @@ def divergence_grid(
     return points
 
 
+def grid_fractions(
+    horizontal: tuple[int, float, float], vertical: tuple[int, float, float], round_div: bool = True
+) -> NDArray[np.float64]:
+    """`divergence_grid` in units of the ranges, (directions, 2)."""
+    ranges = np.array([horizontal[1], vertical[1]])
+    pairs = np.array(divergence_grid(horizontal, vertical, round_div)).reshape(-1, 2)
+    return np.asarray(pairs / np.where(ranges > 0, ranges, 1.0), float)
+
+
+def spectrum_fractions(dispersion: tuple[int, float, float]) -> NDArray[np.floating]:
+    """The wavelengths of (count, range, step) in units of the range, from its middle, (wavelengths,)."""
+    count, range_, step = dispersion
+    return step * np.arange(count) / range_ - 0.5 if range_ > 0 else np.zeros(1)
+
+
 def _round_term(angle: float, count: int, range_: float, step: float) -> float:
     if range_ == 0:
         return math.nan
@@ -117,7 +135,9 @@ def dispersed_wavelengths(wavelength: float, dispersion: tuple[int, float, float
 def layer_attenuation(abs_um: float | None, thickness_m: float) -> tuple[float, str | None]:
     """(attenuation coefficient in 1/m, note or None) from a depth in micrometres: infinite gives 0.
 
-    A sensor with a thickness but no depth takes its own thickness as the depth. Raises InputError for no depth at all.
+    A sensor with a thickness but no depth takes its own thickness as the depth.
+
+    **Raises** `InputError` for no depth at all.
     """
     if abs_um is None:
         if thickness_m <= 0:
@@ -131,7 +151,7 @@ def layer_attenuation(abs_um: float | None, thickness_m: float) -> tuple[float, 
 def fluence(flux: float, exposure_s: float, beamsize_m: float, given: float) -> float:
     """Photons/m^2: flux*exposure/beamsize^2 if there is a flux (photons/s) and an exposure, else `given`.
 
-    Raises InputError for a flux through a beam of no size.
+    **Raises** `InputError` for a flux through a beam of no size.
     """
     if flux == 0 or exposure_s <= 0 or beamsize_m < 0:
         return given
@@ -146,7 +166,7 @@ def cells_from_sample_size(
 ) -> tuple[tuple[int, int, int], list[str]]:
     """((Na, Nb, Nc), notes) from the crystal's edges along a, b and c (metres; None or 0: keep N) and |a|, |b|, |c|.
 
-    The second and third edge are clipped to the beam first. Raises InputError for an absurd number of cells.
+    The second and third edge are clipped to the beam first. **Raises** `InputError` for an absurd number of cells.
     """
     notes, cells = [], []
     for axis, size, edge, n in zip("xyz", sample_m, edges_m, n_cells, strict=True):
@@ -157,15 +177,12 @@ def cells_from_sample_size(
     return (cells[0], cells[1], cells[2]), notes
 
 
-def auto_oversample(
-    edges_m: Iterable[float], n_cells: Sequence[float], wavelength_m: float, distance_m: float, pixel_m: float
-) -> int:
-    """Sub-pixels along each edge of a pixel that resolve the spots of the crystal: three a spot, at least 1.
+def auto_oversample(crystal_m: float, wavelength_m: float, distance_m: float, pixel_m: float) -> int:
+    """Sub-pixels along each edge of a pixel that resolve the spots of a crystal of that size: three a spot, at least 1.
 
-    `distance_m` is the distance after all pivots and rotations. Raises InputError for an absurd number.
+    `distance_m` is the distance after all pivots and rotations. **Raises** `InputError` for an absurd number.
     """
-    crystal = max(edge * n for edge, n in zip(edges_m, n_cells, strict=True))
-    return max(1, _count_of(3.0 * crystal, wavelength_m * distance_m / pixel_m, "sub-pixel"))
+    return max(1, _count_of(3.0 * crystal_m, wavelength_m * distance_m / pixel_m, "sub-pixel"))
 
 
 def choose_oversample(given: int | None, auto: int) -> tuple[int, str | None]:
@@ -175,7 +192,7 @@ def choose_oversample(given: int | None, auto: int) -> tuple[int, str | None]:
     return given, f"-oversample {given} is kept, though the spots need {auto}" if given < auto else None
 
 
-def use_interpolation(given: bool | None, n_cells: Sequence[int]) -> bool:
+def use_interpolation(given: bool | None, n_cells: Sequence[float]) -> bool:
     """Whether F is interpolated: as given, else for crystals of 2 cells or fewer on any axis.
 
     `n_cells` are Na, Nb, Nc of the flags, before sample sizes are turned into counts.
@@ -186,7 +203,7 @@ def use_interpolation(given: bool | None, n_cells: Sequence[int]) -> bool:
 def pixel_count(pixels: int | None, size_m: float, pixel_m: float) -> tuple[int, float]:
     """(pixels, size in metres) of one detector axis: a pixel count wins over the size.
 
-    Raises InputError when not even one pixel fits, or far too many do.
+    **Raises** `InputError` when not even one pixel fits, or far too many do.
     """
     size_m = pixel_m * pixels if pixels is not None else size_m
     ratio = size_m / pixel_m - 0.5 if pixel_m > 0 else math.inf

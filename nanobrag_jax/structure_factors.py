@@ -2,6 +2,7 @@
 
 import math
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,15 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Bool, Float
 
 from . import checks
-from .checks import leaf, optional_leaf
+from .checks import leaf, named_arguments, optional_leaf
+from .constants import DEFAULT_B_SOL_A2, DEFAULT_K_SOL_E_PER_A3
 from .errors import InputError
-from .loops import as_integer, lookup_places, stored_first
+from .numerics.loops import as_integer, lookup_places, stored_first
+from .numerics.vectors import Vec3
 from .typing import Scalar
-from .vectors import Vec3
 
 
 class StructureFactors(eqx.Module):
@@ -36,10 +39,15 @@ class StructureFactors(eqx.Module):
     default_F: Scalar
     hkl_min: tuple[int, int, int] = eqx.field(static=True)
 
+    @named_arguments
     def __init__(self, amplitudes=None, *, hkl_min=(0, 0, 0), given=None, default_F=0.0):
-        self.amplitudes = optional_leaf(amplitudes)
+        self.amplitudes = optional_leaf(amplitudes, "amplitudes")
         self.given = None if given is None or np.all(given) else jnp.asarray(np.asarray(given, bool))
-        self.default_F = leaf(default_F)
+        self.default_F = leaf(default_F, "default_F")
+        known = self.amplitudes is not None and checks.is_known(self.amplitudes)
+        negative = int(np.sum(np.asarray(self.amplitudes) < 0)) if known else 0
+        if negative:
+            checks.warn(f"{negative} amplitudes are negative: their signs only matter where F is interpolated")
         h, k, l = hkl_min
         self.hkl_min = int(h), int(k), int(l)
 
@@ -48,7 +56,7 @@ class StructureFactors(eqx.Module):
         """Amplitudes of a merged MTZ file for the whole sphere; see `models.reflections.sphere_from_mtz`."""
         from .models.reflections import sphere_from_mtz
 
-        return cls._of(sphere_from_mtz(path, column).table, default_F)
+        return cls._of(sphere_from_mtz(path, column), default_F)
 
     @classmethod
     def from_mmcif(
@@ -57,7 +65,7 @@ class StructureFactors(eqx.Module):
         """Amplitudes of a structure-factor mmCIF file likewise; see `models.reflections.sphere_from_mmcif`."""
         from .models.reflections import sphere_from_mmcif
 
-        return cls._of(sphere_from_mmcif(path, column).table, default_F)
+        return cls._of(sphere_from_mmcif(path, column), default_F)
 
     @classmethod
     def from_model(
@@ -66,25 +74,61 @@ class StructureFactors(eqx.Module):
         dmin_A: float,
         *,
         wavelength_A: float | None = None,
-        k_sol: float = 0.35,
-        b_sol: float = 46.0,
+        k_sol: float = DEFAULT_K_SOL_E_PER_A3,
+        b_sol: float = DEFAULT_B_SOL_A2,
         default_F=0.0,
     ) -> "StructureFactors":
         """Amplitudes of a PDB or mmCIF model to a resolution; see `models.density.sphere_from_model`."""
         from .models.density import sphere_from_model
 
         sphere = sphere_from_model(path, dmin_A, wavelength_A=wavelength_A, k_sol=k_sol, b_sol=b_sol)
-        return cls._of(sphere.table, default_F)
+        return cls._of(sphere, default_F)
 
     @classmethod
-    def _of(cls, table, default_F) -> "StructureFactors":
-        return cls(table.values, hkl_min=table.hkl_min, given=table.given, default_F=default_F)
+    def _of(cls, sphere, default_F) -> "StructureFactors":
+        table = sphere.table
+        made = cls(table.values, hkl_min=table.hkl_min, given=table.given, default_F=default_F)
+        _remember_cell(made, sphere.cell)
+        return made
 
     def __check_init__(self):
-        checks.finite("amplitudes", self.amplitudes, (None, None, None))
+        if not isinstance(self.amplitudes, Tracer):  # a look-up of a NaN gives a NaN, at no cost
+            checks.finite("amplitudes", self.amplitudes, (None, None, None))
         checks.finite("default_F", self.default_F)
         if self.given is not None and (self.amplitudes is None or self.given.shape != self.amplitudes.shape):
-            raise InputError("given must have the shape of amplitudes")
+            held = "None" if self.amplitudes is None else str(self.amplitudes.shape)
+            raise InputError(f"given must have the shape of amplitudes, {held}, got {self.given.shape}")
+
+
+_cells: dict[int, tuple[weakref.ref, np.ndarray]] = {}
+"""Cells of the files that amplitudes came from, by the arrays' identity: no part of an experiment, which has one."""
+
+
+def _remember_cell(factors: StructureFactors, cell: np.ndarray) -> None:
+    held, place = factors.amplitudes, id(factors.amplitudes)
+    if held is not None and np.all(np.isfinite(cell)):
+        _cells[place] = weakref.ref(held, lambda _: _cells.pop(place, None)), np.asarray(cell, float)
+
+
+def cell_of_file(factors: StructureFactors) -> np.ndarray | None:
+    """Edges (Å) and angles (degrees), (6,), of the file that amplitudes were read from; None where nothing is known."""
+    reference, cell = _cells.get(id(factors.amplitudes), (lambda: None, None))
+    return cell if factors.amplitudes is not None and reference() is factors.amplitudes else None
+
+
+CELL_TOLERANCE = 0.02
+"""By how much cells may differ before it is worth a word."""
+
+
+def other_cell_note(what: str, cell: np.ndarray, crystal_cell: np.ndarray) -> str | None:
+    """A sentence where structure factors were measured from another cell than the crystal's: maybe another setting."""
+    if np.allclose(cell, crystal_cell, rtol=CELL_TOLERANCE):
+        return None
+    file, crystal = (" ".join(f"{x:.5g}" for x in numbers) for numbers in (cell, crystal_cell))
+    note = f"the cell of {what}, {file}, differs from the crystal's, {crystal}"
+    if np.allclose(sorted(cell[:3]), sorted(crystal_cell[:3]), rtol=CELL_TOLERANCE):
+        note += ": it may be another setting, whose indices h k l mean other reflections"
+    return note
 
 
 class Grid(eqx.Module):

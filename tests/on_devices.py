@@ -1,6 +1,6 @@
-"""What the tests of sharding run in processes of their own, with virtual devices: `python on_devices.py PART`.
+"""What the tests of sharding run in processes of their own, with virtual devices: `python on_devices.py PART ...`.
 
-Prints one JSON object of figures; `test_sharding.py` says what they have to be.
+Prints one JSON object of figures a part; `test_sharding.py` says what they have to be.
 """
 
 import json
@@ -8,7 +8,11 @@ import os
 import sys
 
 if __name__ == "__main__":
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={os.environ.get('DEVICES', '4')}"
+    options = (
+        os.environ.get("XLA_FLAGS", ""),
+        f"--xla_force_host_platform_device_count={os.environ.get('DEVICES', '4')}",
+    )
+    os.environ["XLA_FLAGS"] = " ".join(options)
 
 import equinox as eqx
 import jax
@@ -40,7 +44,7 @@ def experiment(rows=32, columns=24, **sampling) -> nb.Experiment:
         structure_factors=nb.StructureFactors(
             np.random.default_rng(0).uniform(1, 9, (9, 9, 9)), hkl_min=(-4, -4, -4), default_F=10.0
         ),
-        sampling=nb.Sampling(**sampling),
+        sampling=nb.Sampling(**{"oversample": 1, "interpolate": False, **sampling}),
     )
 
 
@@ -149,27 +153,36 @@ def processes(mesh: Mesh) -> dict:
     rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
     data = 0.9 * np.asarray(nb.simulate(whole))
     laid_out = jax.make_array_from_callback(data.shape, rows, lambda index: data[index])
-    value, gradient = squares(mesh)(whole, laid_out)
-    own_value, own = squares(None)(whole, data)
+
+    def turned(mesh, data):
+        def loss(misset_deg, data):
+            moved = eqx.tree_at(lambda e: e.crystal.misset_deg, whole, misset_deg)
+            return jnp.sum((nb.simulate(moved, mesh=mesh) - data) ** 2)
+
+        return jax.jit(jax.value_and_grad(loss))(whole.crystal.misset_deg, data)
+
+    value, gradient = turned(mesh, laid_out)
+    own_value, own = turned(None, data)
     return {
         "processes": jax.process_count(),
         "devices": jax.device_count(),
         "shards": len(shards),
         "image": max(shards),
         "value": deviation(value, own_value),
-        "gradient": deviation(gradient.crystal.misset_deg, own.crystal.misset_deg),
+        "gradient": deviation(gradient, own),
     }
 
 
-def main(part: str) -> None:
-    """Run one part and print its figures."""
-    if part == "processes":
+def main(parts: list[str]) -> None:
+    """Run parts and print the figures of each."""
+    if parts == ["processes"]:
         address, number = os.environ["COORDINATOR"], int(os.environ["PROCESS"])
         jax.distributed.initialize(address, num_processes=2, process_id=number)
     two = jax.device_count() // 2
     mesh = Mesh(np.array(jax.devices()).reshape(two, -1), ("rows", "more"))
-    print(json.dumps(globals()[part](mesh)))
+    for part in parts:
+        print(json.dumps(globals()[part](mesh)), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])

@@ -19,6 +19,7 @@ def small_still(**leaves) -> nb.Experiment:
         beam=nb.Beam(1.8, fluence_per_m2=2e29),
         detector=nb.Detector(60, 64, pixel_size_mm=0.4, distance_mm=120.0, beam_center_mm=CENTER_MM),
         structure_factors=nb.StructureFactors(amplitudes, hkl_min=(-8, -9, -10)),
+        sampling=nb.Sampling(1),
     )
     for name, value in leaves.items():
         experiment = eqx.tree_at(lambda e, n=name: getattr(e.crystal, n), experiment, jnp.asarray(value, float))

@@ -18,8 +18,8 @@ def factors_grid(seed=0, half=6, **changes):
     )
 
 
-def experiment(*, crystal=(), beam=(), detector=(), goniometer=(), sampling=(), factors=None):
-    """An experiment; each argument holds keyword arguments that replace the defaults below."""
+def experiment(*, crystal=(), beam=(), detector=(), goniometer=(), sampling=(), factors=None, scatterers=()):
+    """An experiment; each of the first five holds keyword arguments that replace the defaults below."""
     crystal = {"cell_lengths_A": CELL, "cell_angles_deg": ANGLES, "misset_deg": (12, -27, 41)} | dict(crystal)
     crystal = {"n_cells": (5, 6, 4)} | crystal
     detector = {"pixels_fast": 12, "pixels_slow": 10, "pixel_size_mm": 3.0, "distance_mm": 60.0} | dict(detector)
@@ -30,7 +30,8 @@ def experiment(*, crystal=(), beam=(), detector=(), goniometer=(), sampling=(), 
         detector=nb.Detector(**detector),
         goniometer=nb.Goniometer(**dict(goniometer)),
         structure_factors=factors_grid() if factors is None else factors,
-        sampling=nb.Sampling(**dict(sampling)),
+        sampling=nb.Sampling(**{"oversample": 1, "interpolate": False, **dict(sampling)}),
+        scatterers=scatterers,
     )
 
 

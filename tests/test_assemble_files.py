@@ -7,9 +7,11 @@ import pytest
 from atoms import CRYSTALS, direct_factors, make_structure, sphere_indices, write_structure
 from expt_files import REAL, experiment_list, panel, write
 
-from nanobrag_jax import flags
-from nanobrag_jax.assemble import assemble
-from nanobrag_jax.dials import experiment_from_expt
+import nanobrag_jax as nb
+from nanobrag_jax.command import flags
+from nanobrag_jax.command.assemble import assemble
+from nanobrag_jax.command.assembly.fields import replaced
+from nanobrag_jax.dials.to_experiment import experiment_from_expt
 from nanobrag_jax.errors import InputError, UsageError
 from nanobrag_jax.structure_factors import StructureFactors
 
@@ -163,6 +165,7 @@ def test_the_same_experiment_as_in_python(folder, name):
         phi_steps=3,
         thickness_steps=2,
         crystal={"n_cells": (6, 6, 6)},
+        sampling=nb.Sampling(1, interpolate=False),
     )
     assert eqx.tree_equal(made, expected, rtol=1e-12, atol=1e-12)
 
@@ -189,3 +192,14 @@ def test_spectrum(folder, crystal):
     beam = assembled(folder, line).experiment.beam
     assert beam.num_sources == 6 and float(beam.wavelength_A) == pytest.approx(1.025)
     assert beam.source_weights.tolist() == [1, 2, 1, 1, 2, 1]
+
+
+def test_a_field_an_item_of_a_vector_and_a_field_inside_are_replaced():
+    crystal = nb.Crystal((50, 60, 70), n_cells=(2, 3, 4), mosaic_spread_deg=0.2, mosaic_domains=3)
+    changed = replaced(crystal, {"fudge": 2.0, "n_cells.1": 9, "mosaicity.spread_deg": 0.5, "shape": "round"})
+    assert (float(changed.fudge), changed.shape.name, changed.n_cells.tolist()) == (2.0, "round", [2, 9, 4])
+    assert float(changed.mosaicity.spread_deg) == 0.5
+    np.testing.assert_array_equal(changed.mosaicity.axes, crystal.mosaicity.axes)
+    assert replaced(crystal, {}) is crystal and crystal.n_cells.tolist() == [2, 3, 4]
+    with pytest.raises(InputError, match="fudge must be positive"):
+        replaced(crystal, {"fudge": -1.0})

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nanobrag_jax.cli import main
+from nanobrag_jax.command.run import main
+from nanobrag_jax.formats.smv import format_header
 from nanobrag_jax.io.fdump import write_fdump
-from nanobrag_jax.io.smv import format_header
 
 GOOD = "-cell 50 60 70 80 90 100 -default_F 100 -N 5 -detpixels 8 -pixel 1 -distance 100 -oversample 1".split()
 MATRIX = "0.01 0.002 0.001\n-0.003 0.012 0.002\n0.001 -0.001 0.015\n"
@@ -131,7 +131,7 @@ CASES = {
     "mask without width": ("-mask sizeless.img", ["-mask", "sizeless.img", "SIZE1=0"]),
     "mask of floats": ("-mask float.img", ["-mask", "float.img", "TYPE=float"]),
     "image of text": ("-img text.img", ["-img", "text.img", "not an SMV"]),
-    "image of unknown byte order": ("-img order.img", ["-img", "order.img", "middle_endian"]),
+    "image of unknown byte order": ("-mask order.img", ["-mask", "order.img", "middle_endian"]),
     "image with a negative pixel": ("-img pixel.img", ["-img", "pixel.img", "-0.1"]),
     "region off the detector": ("-roi 0 8 0 7", ["-roi", "0 8 0 7", "8 x 8"]),
     "region reversed": ("-roi 5 2 0 7", ["-roi", "5 2 0 7"]),

@@ -5,8 +5,8 @@ import pytest
 import small
 
 import nanobrag_jax as nb
-from nanobrag_jax import bands
 from nanobrag_jax.errors import InputError
+from nanobrag_jax.render import bands
 
 CASES = {
     "plain": {},

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 from small import experiment
 
+import nanobrag_jax as nb
 from nanobrag_jax.beam import polarization_factor, polarization_frame, sources
-from nanobrag_jax.vectors import as_vec3
+from nanobrag_jax.numerics.vectors import as_vec3
 
 
 def sources_of(convention="mosflm", **beam):
-    return sources(experiment(beam=beam, detector={"convention": convention}).beam)
+    return sources(nb.completed(experiment(beam=beam, detector={"convention": convention})).beam)
 
 
 def test_one_source_along_the_beam():

@@ -10,9 +10,8 @@ import pytest
 from small import experiment, factors_grid
 
 import nanobrag_jax as nb
-from nanobrag_jax.carryover import State, block_in_order, initial_state, swept
-from nanobrag_jax.kernel import sample
-from nanobrag_jax.scene import build_scene, first_point, point_ray, source_terms
+from nanobrag_jax.render.carryover import State, block_in_order, initial_state, swept
+from nanobrag_jax.render.scene import build_scene, first_point, point_ray, sample_at, source_terms
 from nanobrag_jax.typing import Mode
 
 PHI_FROM_ZERO = {"osc_deg": 2.0, "phi_steps": 3}
@@ -38,7 +37,7 @@ def photons_by_hand(scene, slow, fast, vectors_by_source):
         terms = source_terms(scene, ray, jax.tree.map(lambda x, n=i: x[n], scene.sources))
         polarization = terms.polarization if polarization is None else polarization
         for real in vectors:
-            term = sample(terms.q, real, scene.lattice, scene.grid, False)
+            term = sample_at(scene, terms.q, real, False)
             total = total + (term.F_cell * term.F_latt) ** 2
     return float((scene.photons / scene.num_steps * total * polarization * ray.solid_angle)[0])
 
@@ -51,6 +50,7 @@ def scene_of(**parts):
 IN_C_PARITY = jax.jit(partial(build_scene, mode="c-parity"))
 
 
+@pytest.mark.slow
 def test_two_pixels_by_hand():
     """φ = 0, ⅔, 1⅓ degrees. The first pixel sees the crystal unrotated at φ = 0, the second the first's last step."""
     scene = scene_of(goniometer=PHI_FROM_ZERO)
@@ -68,6 +68,7 @@ def test_two_pixels_by_hand():
     np.testing.assert_allclose(spec[4, 6], photons_by_hand(scene, 4, 6, [scene.phi_steps]), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_two_sources_by_hand():
     """The carry runs through the sources of one pixel: only the very first sample sees the crystal unrotated."""
     scene = scene_of(goniometer=PHI_FROM_ZERO, beam=TWO_SOURCES)
@@ -99,6 +100,7 @@ def test_a_step_of_zero_keeps_the_vectors_of_the_step_before(phi, expected):
     np.testing.assert_array_equal(left, seen[-1])
 
 
+@pytest.mark.slow
 def test_a_roi_split_in_two():
     """The second half by itself starts with an unrotated crystal; all its other pixels see the same as in the whole."""
     whole = image_of(goniometer=PHI_FROM_ZERO, sampling={"roi": (2, 9, 1, 8)})
@@ -161,6 +163,7 @@ INTERPOLATED = {
 }
 
 
+@pytest.mark.slow
 def test_interpolation_goes_off_for_good():
     """Up to the first pixel outside the grid the image is interpolated, from there on it is not; blocks of seven."""
     tricubic = image_of("spec", **INTERPOLATED, sampling={"interpolate": True}).ravel()

@@ -15,10 +15,10 @@ from nanobrag_jax.compare.command import main
 from nanobrag_jax.compare.pictures import reduced
 from nanobrag_jax.compare.run import run_both
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.pgm import write_pgm
-from nanobrag_jax.io.raw import write_raw
-from nanobrag_jax.io.smv import write_smv
-from nanobrag_jax.trace_record import read_traces, trace_of
+from nanobrag_jax.formats.pgm import write_pgm
+from nanobrag_jax.formats.raw import write_raw
+from nanobrag_jax.formats.smv import write_smv
+from nanobrag_jax.trace.record import read_traces, trace_of
 
 IMAGE = np.random.default_rng(3).gamma(0.5, 60.0, (24, 31)).astype(np.float32)
 
@@ -162,6 +162,7 @@ def test_mask_file(pair, tmp_path, capsys):
     assert found["pixels"] == IMAGE.size - 1 and found["sum_ratio"] == pytest.approx(1.02, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_picture(pair, tmp_path):
     pytest.importorskip("matplotlib")
     target = tmp_path / "pictures.png"
@@ -322,6 +323,7 @@ def stand_in(folder, name, image, factor=1.0):
     return path
 
 
+@pytest.mark.slow
 def test_two_programs_on_the_same_flags(tmp_path):
     theirs, ours = stand_in(tmp_path, "theirs", IMAGE), stand_in(tmp_path, "ours", IMAGE, 2.0)
     results = tmp_path / "results"
@@ -343,6 +345,7 @@ def test_two_programs_on_the_same_flags(tmp_path):
         run_both(tmp_path / "text", [], results)
 
 
+@pytest.mark.slow
 def test_run_command_with_a_stand_in_for_the_c_program(tmp_path, monkeypatch, capsys):
     """The stand-in writes the golden image; this program renders it."""
     monkeypatch.chdir(INPUTS)
@@ -359,6 +362,7 @@ def test_run_command_with_a_stand_in_for_the_c_program(tmp_path, monkeypatch, ca
     assert "they follow after --" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_runs(pair):
     line = [sys.executable, "-m", "nanobrag_jax.compare", "images", *pair, "--max-rms", "1e-9"]
     done = subprocess.run(line, capture_output=True, text=True, check=False)

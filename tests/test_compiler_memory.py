@@ -1,4 +1,4 @@
-"""What the compiler frees goes back to the system (nanobrag_jax/compiler_memory.py)."""
+"""What the compiler frees goes back to the system (nanobrag_jax/numerics/compiler_memory.py)."""
 
 import ctypes
 import os
@@ -13,17 +13,20 @@ import re
 from pathlib import Path
 import equinox as eqx, jax, jax.numpy as jnp
 import nanobrag_jax as nb
+from nanobrag_jax.numerics.compiler_memory import returning_compiler_memory
 from small import experiment
 
 def megabytes(name):
     return int(re.search(rf"{name}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1000
 
 start = megabytes("VmRSS")
-eqx.filter_jit(eqx.filter_grad(lambda e: jnp.sum(nb.simulate(e)))).lower(experiment()).compile()
+with returning_compiler_memory():
+    eqx.filter_jit(eqx.filter_grad(lambda e: jnp.sum(nb.simulate(e)))).lower(experiment()).compile()
 print(start, megabytes("VmRSS"), megabytes("VmHWM"))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="GNU's C library frees memory so"
 )

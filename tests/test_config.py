@@ -12,8 +12,9 @@ import small
 from golden import CASES, INPUTS, absent, case_of
 
 import nanobrag_jax as nb
-from nanobrag_jax import cli
-from nanobrag_jax.config.file import INLINE_NUMBERS
+from nanobrag_jax.command import run as cli
+from nanobrag_jax.command.flags import FLAGS, group_of
+from nanobrag_jax.config.layout import INLINE_NUMBERS
 from nanobrag_jax.config.schema import PARTS, rules_of
 from nanobrag_jax.errors import InputError
 from nanobrag_jax.io.fdump import read_fdump
@@ -97,7 +98,7 @@ def test_the_file_is_for_people(tmp_path):
 def test_keys_left_out_have_their_defaults(tmp_path):
     document = {
         "format": "nanobrag_jax run",
-        "version": 1,
+        "version": 2,
         "crystal": {"cell_lengths_A": [31, 37, 44], "mosaic_domains": 5, "mosaic_seed": 3, "mosaic_spread_deg": 1.5},
         "structure_factors": {"default_F": 3},
     }
@@ -131,6 +132,8 @@ def in_reference(**keys):
     return lambda document: document["structure_factors"]["amplitudes"].update(keys)
 
 
+CAP = {"kind": "cap", "axes": [[0.0, 0.0, 1.0]]}
+
 BAD = [
     (edited(crystal={"cell_lenghts_A": [1, 2, 3]}), "crystal.cell_lenghts_A is unknown: did you mean cell_lengths_A?"),
     (edited(beam={"colour": 1}), "beam.colour is unknown: known are wavelength_A, fluence_per_m2, "),
@@ -148,13 +151,26 @@ BAD = [
     (edited(beam={"wavelength_A": 0}), "beam.wavelength_A must be positive, got 0"),
     (edited(beam={"polarized": 1}), "beam.polarized must be true or false, got 1"),
     (edited(beam={"source_weights": [1.0, 2.0]}), "beam.source_weights must be an array of shape (1,), got shape (2,)"),
-    (edited(crystal={"mosaic_fractions": [0.0, 1.0]}), "must be domains numbers, got 2, not 1, as many domains as"),
     (
-        edited(crystal={"mosaic_axes": [[0, 0, 1], [0, 1]]}),
-        "crystal.mosaic_axes must be domains x 3 numbers in rows of",
+        edited(crystal={"mosaicity": CAP | {"fractions": [0.0, 1.0]}}),
+        "must be domains numbers, got 2, not 1, as many domains as",
     ),
-    (edited(crystal={"shape": "cube"}), 'crystal.shape must be one of square, round, gauss, tophat, got "cube"'),
-    (edited(crystal={"cell_angles_deg": [30, 40, 100]}), "crystal.cell_angles_deg make no cell: 30, 40, 100"),
+    (
+        edited(crystal={"mosaicity": CAP | {"axes": [[0, 0, 1], [0, 1]]}}),
+        "crystal.mosaicity.axes must be domains x 3 numbers in rows of",
+    ),
+    (
+        edited(crystal={"shape": "gauss"}),
+        'crystal.shape.kind must be one of square, round, gauss_star, tophat, got "gauss"',
+    ),
+    (
+        edited(crystal={"shape": "cube"}),
+        'crystal.shape.kind must be one of square, round, gauss_star, tophat, got "cube"',
+    ),
+    (
+        edited(crystal={"cell_angles_deg": [30, 40, 100]}),
+        "crystal.cell_angles_deg must be angles that close to a cell, got [ 30.  40. 100.]",
+    ),
     (edited(detector={"pixels_fast": 12.5}), "detector.pixels_fast must be a whole number, got 12.5"),
     (edited(detector={"pixels_fast": 0}), "detector.pixels_fast must be a whole number of at least 1, got 0"),
     (edited(detector={"convention": "moslfm"}), "detector.convention must be one of mosflm, xds, "),
@@ -169,7 +185,7 @@ BAD = [
     (at_top(detector=[]), "detector must have at least one panel, got []"),
     (at_top(mode="fast"), 'mode must be one of spec, c-parity, got "fast"'),
     (at_top(precision="double"), 'precision must be one of float64, mixed, float32 or null, got "double"'),
-    (at_top(version=7), "version must be 1, got 7"),
+    (at_top(version=7), "version must be 2, got 7"),
     (at_top(format="something"), 'format must be "nanobrag_jax run", got "something"'),
     (at_top(output=3), "output must be a table of keys, got 3"),
     (in_reference(file="other.npz"), "structure_factors.amplitudes: cannot read arrays OTHER: No such file"),
@@ -353,7 +369,7 @@ def test_mosaic_beside_it(base):
     nb.save_config("mosaic.json", nb.experiment_from_args(flags))
     other = nb.experiment_from_args(["-config", "mosaic.json", "-mosaic", "0.25"])
     first = nb.experiment_from_args(flags)
-    check_same(other, small.replaced(first, "crystal.mosaic_spread_deg", other.crystal.mosaic_spread_deg))
+    check_same(other, small.replaced(first, "crystal.mosaicity.spread_deg", other.crystal.mosaic_spread_deg))
     assert float(other.crystal.mosaic_spread_deg) == 0.25
     redrawn = nb.experiment_from_args(["-config", "mosaic.json", "-mosaic_seed", "10"])
     check_same(redrawn, nb.experiment_from_args([*flags[:-1], "10"]))
@@ -431,7 +447,7 @@ def test_the_clock_s_seed_is_saved(base, monkeypatch, capsys):
     assert cli.main(["-config", "run.json", "-mode", "c-parity", "-save_config", "again.json"]) == 0
     noise = (base / "noiseimage.img").read_bytes()
     config = nb.load_config("again.json")
-    assert (config.mode, config.output) == ("c-parity", {"adc_offset": 40.0, "noise_seed": 1234567890})
+    assert (config.mode, config.output) == ("c-parity", {"noise_seed": 1234567890})
     monkeypatch.setattr(cli.time, "time", lambda: 1.0)
     assert cli.main(["-config", "again.json"]) == 0
     assert (base / "noiseimage.img").read_bytes() == noise
@@ -440,6 +456,30 @@ def test_the_clock_s_seed_is_saved(base, monkeypatch, capsys):
 def test_every_field_has_a_rule():
     for part, kind in PARTS.items():
         fields = set(kind.__dataclass_fields__)
-        assert fields <= set(rules_of(part))
-        extra = set(rules_of(part)) - fields
-        assert extra == ({"mosaic_domains", "mosaic_seed"} if part == "crystal" else set())
+        assert fields <= set(rules_of(kind))
+        extra = set(rules_of(kind)) - fields
+        assert extra == ({"mosaic_spread_deg", "mosaic_domains", "mosaic_seed"} if part == "crystal" else set())
+
+
+WORDS = {"int": ["3"], "float": ["0.5"], "vector": ["0", "1", "0"], "path": ["no.file"], "cell": ["70"]}
+WORDS |= {"misset": ["1", "2", "3"], "depth": ["300"], "word": ["F"], "image": ["2"]}
+
+
+@pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.settings], ids=lambda flag: flag.spellings[0])
+def test_a_flag_that_names_a_field_replaces_it_and_others_are_refused(flag, base):
+    """Of the geometry none does; what says nothing about the experiment or brings structure factors may stand."""
+    group, words = group_of(flag), WORDS.get(flag.kind, []) * (flag.count if flag.kind == "int" else 1)
+    line = ["-config", "run.json", "-mosaic_domains", "4", flag.spellings[0].replace("…", ""), *words]
+    if flag.choices:
+        line[-1] = flag.choices[-1]
+    if flag.names == "-roi":
+        line[-4:] = ["1", "5", "2", "6"]
+    free = group in ("About", "Output", "Noise image") or (group == "Structure factors" and flag.names != "-dump")
+    more = flag.setting in ("mode", "precision", "misset_seed", "mosaic_domains", "mosaic_seed", "save_config_path")
+    try:
+        nb.experiment_from_args(line)
+        refused = False
+    except InputError as error:
+        refused = "cannot be given beside -config" in str(error)
+    allowed = free or more or flag.setting == "config_path" or (flag.fields and group not in ("Detector", "Experiment"))
+    assert refused == (not allowed)

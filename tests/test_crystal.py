@@ -6,16 +6,13 @@ import pytest
 from small import ANGLES, CELL
 
 import nanobrag_jax as nb
-from nanobrag_jax.crystal import (
-    domain_rotations,
-    dual_basis,
-    orientations,
-    phi_angles,
-    phi_rotated,
-    real_basis,
-    reciprocal_basis,
-)
-from nanobrag_jax.vectors import xyz_rotation
+from nanobrag_jax.crystal import dual_basis, real_basis, reciprocal_basis, reciprocal_of
+from nanobrag_jax.goniometer import phi_angles, phi_rotated
+from nanobrag_jax.mosaicity import CapMosaicity, orientations
+from nanobrag_jax.numerics.vectors import xyz_rotation
+from nanobrag_jax.reference.slips import slips_of
+
+C_PARITY = slips_of("c-parity")
 
 CELLS = {
     "cubic": ((50, 50, 50), (90, 90, 90)),
@@ -71,7 +68,7 @@ def test_reciprocal_angles_of_a_hexagonal_cell():
 @pytest.mark.parametrize("cell, slips", [("hexagonal", False), ("monoclinic", False), ("triclinic", True)])
 def test_c_parity_has_the_references_cell(cell, slips):
     """The reference's z of c* is off when more than one angle is oblique; the edges are always as given."""
-    exact, reference = real_basis(crystal(cell)), real_basis(crystal(cell), "c-parity")
+    exact, reference = real_basis(crystal(cell)), real_basis(crystal(cell), C_PARITY)
     difference = float(jnp.max(jnp.abs(exact - reference)))
     assert difference > 1e-3 if slips else difference < 1e-12
     np.testing.assert_allclose(lengths_and_angles(reference)[0], CELLS[cell][0], rtol=1e-13)
@@ -94,7 +91,20 @@ def test_orientation_comes_before_the_misset():
 def test_a_cell_beside_a_matrix_stretches_c_parity_only():
     both = crystal("orthorhombic", orientation=np.eye(3), matrix_cell_lengths_A=(31, 39, 52))
     np.testing.assert_allclose(lengths_and_angles(real_basis(both))[0], (30, 40, 50), rtol=1e-13)
-    np.testing.assert_allclose(lengths_and_angles(real_basis(both, "c-parity"))[0], (31, 39, 52), rtol=1e-13)
+    np.testing.assert_allclose(lengths_and_angles(real_basis(both, C_PARITY))[0], (31, 39, 52), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "angles, volume", [(None, 31 * 39 * 52), ((90, 90, 100), 31 * 39 * 52 * np.sin(np.radians(100)))]
+)
+def test_a_cell_beside_a_matrix_gives_its_volume_to_the_reciprocal_vectors(angles, volume):
+    """In c-parity; the directions, and so the volume of the vectors themselves, are the matrix's."""
+    beside = {"matrix_cell_lengths_A": (31, 39, 52), "matrix_cell_angles_deg": angles}
+    both = crystal("orthorhombic", orientation=np.eye(3), **beside)
+    real = real_basis(both, C_PARITY)
+    expected = 31 * 39 * 52 / volume / np.array([31, 39, 52])
+    np.testing.assert_allclose(np.diag(reciprocal_of(both, real, C_PARITY)), expected, rtol=1e-13)
+    np.testing.assert_allclose(np.diag(reciprocal_of(both, real_basis(both))), 1 / np.array([30, 40, 50]), rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,7 @@ def test_phi_rotates_about_the_spindle():
 
 
 def test_mosaic_rotations_are_rotations_by_fractions_of_the_spread():
-    domains = domain_rotations(crystal(mosaic_spread_deg=2.0, mosaic_domains=8))
+    domains = CapMosaicity.drawn(2.0, 8).rotations()
     assert domains.shape == (8, 3, 3)
     np.testing.assert_array_equal(domains[0], np.eye(3))
     np.testing.assert_allclose(domains @ jnp.swapaxes(domains, 1, 2), np.broadcast_to(np.eye(3), (8, 3, 3)), atol=1e-14)
@@ -131,10 +141,10 @@ def test_mosaic_rotations_are_rotations_by_fractions_of_the_spread():
 
 
 def test_mosaic_domains_scale_with_the_spread():
-    narrow = crystal(mosaic_spread_deg=1.0, mosaic_domains=5)
-    wide = crystal(mosaic_spread_deg=2.0, mosaic_axes=narrow.mosaic_axes, mosaic_fractions=narrow.mosaic_fractions)
-    twice = jnp.einsum("dij,djk->dik", domain_rotations(narrow), domain_rotations(narrow))
-    np.testing.assert_allclose(domain_rotations(wide), twice, atol=1e-14)
+    narrow = CapMosaicity.drawn(1.0, 5)
+    wide = CapMosaicity(2.0, narrow.axes, narrow.fractions)
+    twice = jnp.einsum("dij,djk->dik", narrow.rotations(), narrow.rotations())
+    np.testing.assert_allclose(wide.rotations(), twice, atol=1e-14)
 
 
 def test_orientations_have_the_domain_innermost():

@@ -13,8 +13,11 @@ import pytest
 import yaml
 
 import nanobrag_jax as nb
-from nanobrag_jax import compare, flags, refine
+from nanobrag_jax import compare, refine
+from nanobrag_jax.command import flags
 from nanobrag_jax.conventions import CONVENTIONS
+from nanobrag_jax.refine.losses import Poisson
+from nanobrag_jax.refine.model import build_problem, restraint_residuals, start
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -99,6 +102,7 @@ def blocks(name, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", page(name), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_quick_start_runs(tmp_path, monkeypatch, capsys):
     """Its commands write the files that it lists, and its Python prints what it says."""
     monkeypatch.chdir(tmp_path)
@@ -171,6 +175,7 @@ def test_flags_for_a_known_beam_position(pictures):
         np.testing.assert_allclose(pictures.stand(select).spot, middle + beyond[name] * pixel, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_pictures_are_drawn(pictures, tmp_path):
     pictures.main(str(tmp_path))
     assert {p.name for p in tmp_path.iterdir()} == {"conventions.png", "half_pixel.png", "pivots.png"}
@@ -179,10 +184,29 @@ def test_the_pictures_are_drawn(pictures, tmp_path):
 def test_notebooks_are_kept_without_outputs():
     """They are run, and shown with what they print, when the site is built."""
     names = sorted(path.name for path in (DOCS / "notebooks").glob("*.ipynb"))
-    assert names == ["from_pdb_to_image.ipynb", "refine_a_still.ipynb"]
+    assert names == ["extending.ipynb", "from_pdb_to_image.ipynb", "refine_a_still.ipynb"]
     for name in names:
         for cell in json.loads(page(f"notebooks/{name}"))["cells"]:
             assert cell["cell_type"] == "markdown" or (cell["outputs"] == [] and cell["execution_count"] is None)
+
+
+@pytest.mark.slow
+def test_refinement_of_ones_own_runs():
+    """The classes that docs/refinement.md defines, each in a fit that finds the truth."""
+    codes = blocks("refinement.md", "python")
+    first = next(i for i, code in enumerate(codes) if code.startswith("import equinox"))
+    scope = {}
+    with jax.numpy_rank_promotion("allow"):
+        for code in [*codes[first:], codes[first - 1]]:
+            exec(code, scope)
+        problem = build_problem([scope["truth"]], [scope["data"]], scope["parameters"], Poisson(), scope["restraints"])
+        expected = [(7 - 6) / 0.5, (55 * 65 * 74.95 - 268_125) / 300]
+        np.testing.assert_allclose(restraint_residuals(problem, start(problem)), expected, rtol=1e-9)
+    for name in ("robust", "restrained", "undamped"):
+        found = scope[name]
+        assert found.converged, found.verdict
+        for parameter, true in ((scope["a"], 55.0), (scope["c"], 75.0)):
+            assert abs(found.values[parameter] - true) < 4 * found.uncertainties[parameter], name
 
 
 @pytest.mark.slow

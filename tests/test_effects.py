@@ -1,7 +1,9 @@
 """What a detector adds to photons: each step by its statistics, the point-spread function by its integrals."""
 
 import math
+import typing
 
+import compiler_options
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,10 +11,12 @@ import numpy as np
 import pytest
 
 import nanobrag_jax as nb
+from nanobrag_jax.constants import PSF_SHAPES
 from nanobrag_jax.effects import noise_image, pipeline, psf_kernel, spread
+from nanobrag_jax.effects.photon_noise import poisson_image
 from nanobrag_jax.effects.psf import fast_length
-from nanobrag_jax.noise import poisson_image
-from nanobrag_jax.pixel_random import as_key, pixel_normal, pixel_uniform, stream
+from nanobrag_jax.numerics.pixel_random import as_key, pixel_normal, pixel_uniform, stream
+from nanobrag_jax.typing import PsfShape
 
 SIGMAS = 5.0  # a sound generator fails one check of this kind in two million
 IMAGE = jnp.asarray(np.random.default_rng(0).gamma(1.0, 20.0, (24, 31)))
@@ -46,6 +50,7 @@ def test_nothing_is_done_by_default(dtype):
     assert not any(word in work for word in ("random", "fft", "mul", "add", "select", "exp"))
 
 
+@pytest.mark.slow
 def test_everything_keeps_shape_and_precision():
     assert nb.detect(IMAGE, effects(**EVERYTHING), 3).dtype == jnp.float64
     with jax.enable_x64(False):
@@ -122,7 +127,7 @@ def test_dead_pixels_stay_where_they_are():
 
 
 @pytest.mark.parametrize("shape", ["gauss", "fiber"])
-@pytest.mark.parametrize("fwhm", [0.3, 2.0, 9.0])
+@pytest.mark.parametrize("fwhm", [2.0, *(pytest.param(x, marks=pytest.mark.slow) for x in (0.3, 9.0))])
 def test_spread_is_the_sum_over_all_pixels(shape, fwhm):
     kernel = np.asarray(psf_kernel(shape, fwhm, IMAGE.shape))
     slow, fast = (np.abs(np.subtract.outer(np.arange(n), np.arange(n))) for n in IMAGE.shape)
@@ -161,6 +166,7 @@ def test_half_the_height_is_at_half_the_width(shape):
     assert kernel[0, 0] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_spread_keeps_the_light_of_the_middle_and_the_noise_follows():
     image = jnp.zeros((64, 64)).at[20:40, 24:44].set(100.0)
     blurred = spread(image, "gauss", jnp.asarray(2.5))
@@ -189,10 +195,12 @@ def test_a_key_decides_everything_however_it_is_used():
     np.testing.assert_array_equal(nb.detect(IMAGE, given, jax.random.key(3, impl="threefry2x32")), one)
     assert (np.asarray(nb.detect(IMAGE, given, 4)) != np.asarray(one)).mean() > 0.8
     mapped = many(IMAGE, given, 5)
-    np.testing.assert_allclose(mapped[3], one, rtol=1e-12, atol=1e-10)
+    # normal deviates are numbers of single precision, which not every program rounds alike where it does not optimise
+    rounding = {"rtol": 1e-12, "atol": 1e-10} if compiler_options.OPTIMIZED else {"rtol": 1e-7, "atol": 0.0}
+    np.testing.assert_allclose(mapped[3], one, **rounding)
     keys = jax.vmap(as_key)(jnp.arange(5))
     in_turn = jax.jit(lambda keys: jax.lax.map(lambda key: nb.detect(IMAGE, given, key), keys))(keys)
-    np.testing.assert_allclose(in_turn, mapped, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(in_turn, mapped, **rounding)
 
 
 def test_random_numbers_belong_to_pixels():
@@ -216,6 +224,7 @@ def test_steps_of_one_key_are_independent():
             assert abs((first * second).mean()) < SIGMAS / 300
 
 
+@pytest.mark.slow
 def test_panels_share_the_flicker_only():
     panels = jnp.stack([flat(1000.0, 60)] * 2)
     alone = effects(flicker_percent=10.0)
@@ -234,7 +243,7 @@ STRENGTHS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", ["gauss", "fiber"])
+@pytest.mark.parametrize("shape", ["gauss", pytest.param("fiber", marks=pytest.mark.slow)])
 def test_derivatives(shape):
     """Every strength and the image, forward and reverse, against central differences."""
     weights = jnp.asarray(np.random.default_rng(1).normal(size=IMAGE.shape))
@@ -265,6 +274,7 @@ def test_counting_has_no_derivative():
     np.testing.assert_array_equal(slope, jnp.zeros_like(IMAGE))
 
 
+@pytest.mark.slow
 def test_the_noise_image_is_what_is_read_in_whole_numbers():
     given = effects(**EVERYTHING)
     read = nb.detect(IMAGE, given, 3)
@@ -311,3 +321,24 @@ def test_bad_strengths(given, message, unchecked):
 def test_a_mask_of_dead_pixels_has_to_fit():
     with pytest.raises(nb.InputError, match="dead_mask must have the image's shape"):
         nb.detect(IMAGE, effects(dead_mask=np.zeros((3, 4), bool)))
+
+
+def test_an_unknown_point_spread_function_is_refused_everywhere():
+    """With the list of those that there are; it was a fibre's before."""
+    assert set(typing.get_args(PsfShape)) == set(PSF_SHAPES)
+    for name in PSF_SHAPES:
+        assert psf_kernel(name, 1.5, (3, 3)).shape == (3, 3)
+    message = "psf must be one of gauss, fiber, got 'lorentz'"
+    with pytest.raises(nb.InputError, match=message):
+        spread(jnp.ones((4, 4)), "lorentz", 1.5)
+    with pytest.raises(nb.InputError, match=message):
+        psf_kernel("lorentz", 1.5, (3, 3))
+    with pytest.raises(nb.InputError, match="flag -psf needs gauss or fiber, got 'lorentz'"):
+        nb.experiment_from_args(["-cell", "50", "-default_F", "1", "-psf", "lorentz"])
+    with pytest.raises(nb.InputError, match="shape must be one of square, round, gauss_star, tophat, or a spot shape"):
+        nb.Crystal((50, 50, 50), shape="cube")
+
+
+def test_an_unknown_point_spread_function_of_a_detector(unchecked):
+    with pytest.raises(nb.InputError, match="psf must be one of gauss, fiber, got 'lorentz'"):
+        nb.DetectorEffects(psf="lorentz", psf_fwhm_pixels=1.5)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import nanobrag_jax as nb
-from nanobrag_jax import cli
+from nanobrag_jax.command import flags
+from nanobrag_jax.command import run as cli
 from nanobrag_jax.effects import noise_image
-from nanobrag_jax.io.raw import read_raw
-from nanobrag_jax.io.smv import read_smv
+from nanobrag_jax.formats.raw import read_raw
+from nanobrag_jax.formats.smv import read_smv
 
 SMALL = "-cell 50 60 70 80 90 100 -default_F 100 -N 5 -detpixels_x 12 -detpixels_y 9 -pixel 2 -oversample 1".split()
 SMALL += ["-fluence", "1e29", "-nopgm", "-seed", "3"]
@@ -21,8 +22,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*flags):
-    assert cli.main([*SMALL, *flags]) == 0
+def run(*words):
+    assert cli.main([*SMALL, *words]) == 0
     return read_smv("noiseimage.img").image, read_raw("floatimage.bin", (9, 12))
 
 
@@ -66,4 +67,4 @@ def test_refused(line, message, folder, capsys):
     ("-gain 2 -detector_seed 2", "-detector_seed has no effect without -calibnoise or -dead"),
 ])  # fmt: skip
 def test_flags_without_effect(line, note):
-    assert note in nb.cli.flags.parse(line.split()).notes
+    assert note in flags.parse(line.split()).notes

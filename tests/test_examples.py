@@ -17,6 +17,7 @@ def examples(monkeypatch):
         yield
 
 
+@pytest.mark.slow
 def test_one_still_converges_within_the_limits(examples, capsys):
     import one_still
     import twenty_starts
@@ -30,6 +31,7 @@ def test_one_still_converges_within_the_limits(examples, capsys):
     assert "strongest correlations" in printed.out and "step" in printed.err
 
 
+@pytest.mark.slow
 def test_amplitudes_from_three_stills(examples, capsys):
     import structure_factors
 
@@ -47,10 +49,10 @@ def test_the_study_of_starts_and_its_figures(examples, tmp_path):
     import structure_factors
     import twenty_starts
 
-    options = ["--starts", "3", "--binning", "2", "--json", str(tmp_path / "a.json"), "--plots", str(tmp_path)]
+    options = ["--starts", "2", "--binning", "3", "--json", str(tmp_path / "a.json"), "--plots", str(tmp_path)]
     found = twenty_starts.main(options)
-    assert [one["converged"] for one in found] == [3, 3]
-    assert [one["within_limits"] for one in found] == [3, 3]
+    assert [one["converged"] for one in found] == [2, 2]
+    assert [one["within_limits"] for one in found] == [2, 2]
     both = one_still.main(["--unknown", "both", "--binning", "2", "--plots", str(tmp_path)])
     assert both.result.correlation("detector.distance_mm", "crystal.cell_lengths_A[0]") > 0.99
     structure_factors.main(["--images", "2", "--binning", "2", "--per-image", "--plots", str(tmp_path)])

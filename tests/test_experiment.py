@@ -12,6 +12,8 @@ from small import ANGLES, CELL, experiment, factors_grid, replaced
 
 import nanobrag_jax as nb
 from nanobrag_jax.constants import DEFAULT_FLUENCE_PER_M2
+from nanobrag_jax.experiment import settled
+from nanobrag_jax.mosaicity import CapMosaicity
 
 CRYSTAL = {"cell_lengths_A": CELL, "cell_angles_deg": ANGLES}
 
@@ -23,17 +25,32 @@ REFUSED = [
     (nb.Crystal, {"cell_lengths_A": (31, 37)}, "cell_lengths_A must be an array of shape (3,), got shape (2,)"),
     (nb.Crystal, CRYSTAL | {"cell_angles_deg": (0, 90, 90)}, "cell_angles_deg must be between 0 and 180"),
     (nb.Crystal, CRYSTAL | {"cell_angles_deg": (90, 90, 180)}, "cell_angles_deg must be between 0 and 180"),
-    (nb.Crystal, CRYSTAL | {"cell_angles_deg": (30, 40, 100)}, "cell_angles_deg make no cell: 30, 40, 100"),
-    (nb.Crystal, CRYSTAL | {"cell_angles_deg": (120, 120, 120)}, "cell_angles_deg make no cell: 120, 120, 120"),
+    (
+        nb.Crystal,
+        CRYSTAL | {"cell_angles_deg": (30, 40, 100)},
+        "cell_angles_deg must be angles that close to a cell, got [ 30.  40. 100.]",
+    ),
+    (
+        nb.Crystal,
+        CRYSTAL | {"cell_angles_deg": (120, 120, 120)},
+        "cell_angles_deg must be angles that close to a cell, got [120. 120. 120.]",
+    ),
     (nb.Crystal, CRYSTAL | {"misset_deg": (0, np.inf, 0)}, "misset_deg must be finite, got [ 0. inf 0.]"),
     (nb.Crystal, CRYSTAL | {"n_cells": (5, 0, 5)}, "n_cells must be positive"),
     (nb.Crystal, CRYSTAL | {"n_cells": 5}, "n_cells must be an array of shape (3,), got shape ()"),
     (nb.Crystal, CRYSTAL | {"fudge": 0}, "fudge must be positive, got 0"),
     (nb.Crystal, CRYSTAL | {"mosaic_spread_deg": -0.1}, "mosaic_spread_deg must be zero or positive, got -0.1"),
     (nb.Crystal, CRYSTAL | {"mosaic_domains": 0}, "mosaic_domains must be a whole number of at least 1, got 0"),
-    (nb.Crystal, CRYSTAL | {"mosaic_axes": [[0, 0, 1]], "mosaic_fractions": [0, 1]}, "mosaic_fractions must be"),
+    (CapMosaicity, {"axes": [[0, 0, 1]], "fractions": [0, 1]}, "mosaic_fractions must be"),
+    (CapMosaicity, {"spread_deg": -0.1}, "mosaic_spread_deg must be zero or positive, got -0.1"),
+    (nb.Crystal, CRYSTAL | {"mosaicity": CapMosaicity(1.0), "mosaic_domains": 2}, "give mosaicity, or mosaic_spread"),
     (nb.Crystal, CRYSTAL | {"orientation": np.eye(2)}, "orientation must be an array of shape (3, 3)"),
-    (nb.Crystal, CRYSTAL | {"shape": "cube"}, "shape must be one of square, round, gauss, tophat, got 'cube'"),
+    (nb.Crystal, CRYSTAL | {"shape": "gauss"}, "shape must be one of square, round, gauss_star, tophat, or"),
+    (
+        nb.Crystal,
+        CRYSTAL | {"shape": "cube"},
+        "shape must be one of square, round, gauss_star, tophat, or a spot shape of your own, got 'cube'",
+    ),
     (nb.Beam, {"wavelength_A": 0}, "wavelength_A must be positive, got 0"),
     (nb.Beam, {"wavelength_A": (1, 2)}, "wavelength_A must be a number, got shape (2,)"),
     (nb.Beam, {"fluence_per_m2": -1e20}, "fluence_per_m2 must be zero or positive, got -1e+20"),
@@ -73,7 +90,7 @@ REFUSED = [
     (nb.Sampling, {"oversample": 0}, "oversample must be a whole number of at least 1, got 0"),
     (nb.Sampling, {"dmin_A": -2.0}, "dmin_A must be zero or positive, got -2"),
     (nb.Sampling, {"water_um": np.nan}, "water_um must be zero or positive, got nan"),
-    (nb.Sampling, {"roi": (0, 1, 2)}, "roi must be four pixel numbers, got (0, 1, 2)"),
+    (nb.Sampling, {"roi": (0, 1, 2)}, "roi must be four whole numbers, got (0, 1, 2)"),
     (nb.StructureFactors, {"amplitudes": np.ones((2, 2))}, "amplitudes must be an array of shape (n, n, n)"),
     (nb.StructureFactors, {"amplitudes": np.full((2, 2, 2), np.nan)}, "amplitudes must be finite"),
     (nb.StructureFactors, {"default_F": np.inf}, "default_F must be finite, got inf"),
@@ -106,7 +123,7 @@ def test_everything_is_frozen(part):
 
 
 def test_numbers_are_leaves_of_double_precision():
-    leaves = jax.tree.leaves(experiment(sampling={"dmin_A": 2, "water_um": 1}))
+    leaves = jax.tree.leaves(nb.completed(experiment(sampling={"dmin_A": 2, "water_um": 1})))
     assert len(leaves) >= 35
     assert all(isinstance(x, jax.Array) and x.dtype == jnp.float64 and not x.weak_type for x in leaves)
 
@@ -127,7 +144,7 @@ def test_what_decides_shapes_is_static():
     assert leaves != jax.tree.structure(experiment(sampling={"oversample": 2}))
     assert leaves == jax.tree.structure(experiment(detector={"distance_mm": 61.0}, crystal={"fudge": 2.0}))
     static = {f.name for f in dataclasses.fields(nb.Detector) if f.metadata.get("static")}
-    assert static == {*STATIC, "thickness_steps"}
+    assert static == {*STATIC, "thickness_steps", "mean_depth"}
     hash(leaves)
 
 
@@ -152,7 +169,7 @@ BEAM_CENTERS = {  # for 12 x 10 pixels of 3 mm
 
 @pytest.mark.parametrize("convention", DEFAULTS)
 def test_defaults_of_a_convention(convention):
-    whole = experiment(detector={"convention": convention})
+    whole = nb.completed(experiment(detector={"convention": convention}))
     detector = whole.detector
     vectors = (
         whole.beam.direction,
@@ -174,7 +191,7 @@ def test_defaults_are_the_references():
     whole = nb.Experiment(crystal=nb.Crystal(CELL), structure_factors=nb.StructureFactors(default_F=1.0))
     assert whole.crystal.cell_angles_deg.tolist() == [90.0] * 3
     assert whole.crystal.n_cells.tolist() == [1.0] * 3
-    assert (whole.crystal.shape, float(whole.crystal.fudge)) == ("square", 1.0)
+    assert (whole.crystal.shape.name, float(whole.crystal.fudge)) == ("square", 1.0)
     assert float(whole.beam.wavelength_A) == 1.0
     assert float(whole.beam.fluence_per_m2) == DEFAULT_FLUENCE_PER_M2 == 1.25932015286227086e29
     assert (float(whole.beam.kahn_factor), whole.beam.polarized) == (0.0, True)
@@ -189,6 +206,37 @@ def test_given_vectors_are_kept():
     whole = experiment(beam={"direction": (0, 2, 0)}, goniometer={"spindle_axis": (1, 1, 0)})
     assert whole.beam.direction.tolist() == [0, 2, 0]
     assert whole.goniometer.spindle_axis.tolist() == [1, 1, 0]
+    kept = nb.completed(whole)
+    assert kept.beam.direction.tolist() == [0, 2, 0] and kept.beam.polarization_vector.tolist() == [0, 0, 1]
+    assert kept.goniometer.spindle_axis.tolist() == [1, 1, 0] and nb.completed(kept) is kept
+
+
+REPLACED = {  # part: what takes its place; the detectors' conventions have other beams, spindles and polarisations
+    "beam": lambda: nb.Beam(1.0),
+    "goniometer": lambda: nb.Goniometer(3.0, 1.0, phi_steps=2),
+    "detector": lambda: nb.Detector(12, 10, pixel_size_mm=3.0, distance_mm=50.0, convention="dials"),
+    "crystal": lambda: nb.Crystal(CELL, n_cells=(4, 4, 4), shape="gauss_star"),
+    "structure_factors": lambda: nb.StructureFactors(default_F=7.0),
+    "sampling": lambda: nb.Sampling(2),
+    "scatterers": lambda: (nb.amorphous_sample("water", 1.0),),
+}
+
+
+@pytest.mark.parametrize("mode", ["spec", "c-parity"])
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_part_can_be_replaced(name, mode, tmp_path):
+    """In an experiment as it was built, and in one loaded from a file: the image is the one of building it so."""
+    start = experiment(goniometer={"osc_deg": 2.0})
+    nb.save_config(tmp_path / "run.json", start)
+    part = REPLACED[name]()
+    built = nb.Experiment(**{f.name: getattr(start, f.name) for f in dataclasses.fields(start)} | {name: part})
+    expected = np.asarray(nb.simulate(built, mode))
+    for whole in (start, nb.load_config(tmp_path / "run.json").experiment):
+        changed = eqx.tree_at(lambda e: getattr(e, name), whole, part)
+        assert eqx.tree_equal(settled(changed), built)
+        np.testing.assert_array_equal(nb.simulate(changed, mode), expected)
+    differs = not np.array_equal(expected, nb.simulate(start, mode))
+    assert differs != (name == "scatterers" and mode == "c-parity")
 
 
 def test_sources_are_counted():

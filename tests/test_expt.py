@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 from expt_files import IDENTITY, REAL, SQUARE, crystal, experiment_list, panel, turn, write
 
-from nanobrag_jax.beam import polarization_factor, polarization_frame
-from nanobrag_jax.crystal import phi_rotated, real_basis
-from nanobrag_jax.dials import beam_from_expt, detector_from_expt, experiment_from_expt
-from nanobrag_jax.dials_export import to_expt
+from nanobrag_jax.beam import Beam, polarization_factor, polarization_frame
+from nanobrag_jax.crystal import Crystal, real_basis
+from nanobrag_jax.detector import Detector, detector_frame
+from nanobrag_jax.dials.from_experiment import to_expt
+from nanobrag_jax.dials.read import read_expt, read_one_expt
+from nanobrag_jax.dials.to_experiment import beam_from_expt, detector_from_expt, experiment_from_expt
+from nanobrag_jax.dials.write import write_expt
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.experiment import Beam, Crystal, Detector, Experiment, Goniometer, Sampling
-from nanobrag_jax.geometry import detector_frame
-from nanobrag_jax.io.expt import read_expt, read_one_expt
-from nanobrag_jax.io.expt_write import write_expt
+from nanobrag_jax.experiment import Experiment, Sampling, completed
+from nanobrag_jax.goniometer import Goniometer, phi_rotated
 from nanobrag_jax.io.spectrum import make_spectrum
+from nanobrag_jax.numerics.vectors import Vec3, unit
 from nanobrag_jax.panels import split_panels
-from nanobrag_jax.render import simulate
+from nanobrag_jax.reference.slips import slips_of
+from nanobrag_jax.render.simulate import simulate
 from nanobrag_jax.structure_factors import StructureFactors
-from nanobrag_jax.vectors import Vec3, unit
 
 EXACT = 1e-12
 """Geometry is a handful of products in double precision."""
@@ -30,12 +32,13 @@ FACTORS = StructureFactors(default_F=100.0)
 
 
 def load(tmp_path, document, **options) -> Experiment:
+    options = {"phi_sampling": "start"} | options
     return experiment_from_expt(write(tmp_path / "a.expt", document), FACTORS, **options)
 
 
 def real_vectors(experiment: Experiment):
     """Rows a, b, c (Å) at the start of the image."""
-    return np.asarray(phi_rotated(real_basis(experiment.crystal), experiment.goniometer))[0]
+    return np.asarray(phi_rotated(real_basis(experiment.crystal), completed(experiment).goniometer))[0]
 
 
 def corner(experiment: Experiment, index: int = 0):
@@ -222,7 +225,7 @@ FLIPPED = {"fast_axis": [1.0, 0.0, 0.0], "slow_axis": [0.0, 1.0, 0.0], "origin":
 def test_normals_point_away_and_both_modes_agree_on_the_place(tmp_path, places):
     experiment = load(tmp_path, experiment_list(detector={"panels": [panel(**place) for place in places]}))
     for place, detector in zip(places, split_panels(experiment.detector), strict=True):
-        frames = [detector_frame(detector, experiment.beam, mode) for mode in ("spec", "c-parity")]
+        frames = [detector_frame(detector, experiment.beam, slips_of(mode)) for mode in ("spec", "c-parity")]
         for frame in frames:
             np.testing.assert_allclose(frame.pix0 * 1e3, place["origin"], atol=1e-11)
             np.testing.assert_allclose(frame.normal, [0, 0, -1], atol=EXACT)
@@ -322,7 +325,7 @@ def tilted(convention: str) -> Experiment:
         ),
         goniometer=Goniometer(15.0, 1.0, phi_steps=2),
         structure_factors=FACTORS,
-        sampling=Sampling(oversample_polar=True, oversample_omega=True),
+        sampling=Sampling(1, oversample_polar=True, oversample_omega=True),
     )  # fmt: skip
 
 
@@ -333,7 +336,13 @@ def test_written_geometry_gives_the_same_image(tmp_path, convention):
     to_expt(experiment, path, tmp_path / "shot_0007.img", gain=2.0, pedestal=40.0, trusted_range=(0.0, 6e4))
     options = {"n_cells": (6, 5, 4)}
     back = experiment_from_expt(
-        path, FACTORS, phi_steps=2, thickness_steps=2, crystal=options, sampling=experiment.sampling
+        path,
+        FACTORS,
+        phi_steps=2,
+        phi_sampling="start",
+        thickness_steps=2,
+        crystal=options,
+        sampling=experiment.sampling,
     )
     np.testing.assert_allclose(back.beam.direction, [0, 0, -1], atol=EXACT)
     spindle = [0.0, -1.0, 0.0] if convention == "dials" else [1.0, 0.0, 0.0]

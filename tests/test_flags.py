@@ -5,11 +5,13 @@ import math
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from nanobrag_jax import flags
+import nanobrag_jax as nb
+from nanobrag_jax.command import flags
+from nanobrag_jax.command.flags import DEFAULTS, FIELDS, FLAGS, GROUPS, parse
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.flags import DEFAULTS, FLAGS, GROUPS, parse
 
 GOLDEN = Path(os.environ.get("NANOBRAG_GOLDEN", Path(__file__).parents[1] / "golden_data"))
 CASES = json.loads((GOLDEN / "cases.json").read_text()) if (GOLDEN / "cases.json").exists() else []
@@ -17,7 +19,7 @@ needs_golden = pytest.mark.skipif(not CASES, reason=f"no golden data in {GOLDEN}
 
 SAMPLE_WORDS = {
     "switch": [], "int": ["3"], "float": ["0.5"], "vector": ["0", "-1", ".5"], "path": ["some.file"],
-    "cell": ["70", "80", "90"], "misset": ["1", "-2", "3e0"], "depth": ["300"], "ignored": ["1.2"],
+    "cell": ["70", "80", "90"], "misset": ["1", "-2", "3e0"], "depth": ["300"], "ignored": ["1.2"], "image": ["all"],
 }  # fmt: skip
 
 
@@ -133,9 +135,9 @@ VALUES = [
     ("-noisefile x.img -nonoise", "write_noise", False),
     ("-interpolate -nointerpolate", "interpolate", False),
     ("-nointerpolate -interpolate", "interpolate", True),
-    ("-tophat_spots -gauss_xtal", "xtal_shape", "gauss"),
-    ("-nopolar -polar 0.9", "nopolar", False),
-    ("-polar 0.9 -nopolar", "nopolar", True),
+    ("-tophat_spots -gauss_xtal", "xtal_shape", "gauss_star"),
+    ("-nopolar -polar 0.9", "polarized", True),
+    ("-polar 0.9 -nopolar", "polarized", False),
     ("-mode c-parity", "mode", "c-parity"),
     ("--phi-carryover-mode c-parity", "mode", "c-parity"),
     ("-mode c-parity --phi-carryover-mode spec", "mode", "spec"),
@@ -351,7 +353,38 @@ def test_help_and_documentation_name_everything():
         assert all(f"`{setting}`" in table for setting in flag.settings)
         assert flag.help in table
     rows = [line for line in table.splitlines() if line.startswith("|")]
-    assert all(row.replace(r"\|", "").count("|") == 8 for row in rows)
+    assert all(row.replace(r"\|", "").count("|") == 9 for row in rows)
     assert len(rows) == len(FLAGS) + 2 and all(f"| {group} |" in table for group in GROUPS)
     assert "in mm; default 0.1" not in text.split("-pixel mm")[1].splitlines()[1]
     assert "default 102.4" in text and "-cell a [b c alpha beta gamma]" in text
+
+
+def field_at(experiment, place):
+    """What stands at the dotted name of a flag's field; a number is an item of a vector."""
+    found = experiment
+    for name in place.split("."):
+        found = found[int(name)] if name.isdigit() else getattr(found, name)
+    return found
+
+
+# Fields that a class leaves None, or fills from others, where the flag has a default of its own.
+FILLED = {"detsize_f_mm", "detsize_s_mm", "detector_thick_um"}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_that_a_flag_names_is_there_and_has_its_default(name):
+    size = {"size_mm": (102.4, 102.4)} if name in FILLED else {}
+    bare = nb.Experiment(
+        crystal=nb.Crystal((1, 1, 1)), structure_factors=nb.StructureFactors(), detector=nb.Detector(**size)
+    )
+    value, default = field_at(bare, FIELDS[name]), DEFAULTS[name]
+    if default is not None and name != "detector_thick_um":
+        value = getattr(value, "name", value)
+        np.testing.assert_array_equal(value, default.lower() if name == "convention" else default)
+
+
+def test_a_field_has_one_setting_and_each_flag_names_it():
+    assert len(set(FIELDS.values())) == len(FIELDS)
+    for flag in FLAGS:
+        assert not flag.fields or len(flag.fields) == len(flag.settings)
+        assert tuple(FIELDS[name] for name in flag.settings if name in FIELDS) == flag.fields

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from small import experiment
 
-from nanobrag_jax.geometry import capture_fraction, detector_frame, pixel_ray
-from nanobrag_jax.vectors import axis_rotation, rotated, xyz_rotation
+from nanobrag_jax.detector import capture_fraction, detector_frame, pixel_ray
+from nanobrag_jax.numerics.vectors import axis_rotation, rotated, xyz_rotation
+from nanobrag_jax.reference.slips import slips_of
 
 CONVENTIONS = ("mosflm", "denzo", "adxv", "xds", "dials", "custom")
 TILT = {"rotations_deg": (5.0, -3.0, 7.0), "twotheta_deg": 11.0}
@@ -16,7 +17,7 @@ TILT = {"rotations_deg": (5.0, -3.0, 7.0), "twotheta_deg": 11.0}
 
 def frame_of(mode="spec", beam=(), **detector):
     whole = experiment(detector=detector, beam=beam)
-    return detector_frame(whole.detector, whole.beam, mode)
+    return detector_frame(whole.detector, whole.beam, slips_of(mode))
 
 
 def metres(*millimetres):
@@ -147,6 +148,7 @@ def test_rotations_are_right_handed_and_in_order():
     np.testing.assert_allclose(x_then_z @ np.array([0, 0, 1]), [1, 0, 0], atol=1e-15)
 
 
+@pytest.mark.slow
 def test_derivatives_of_the_solid_angle():
     """A rule is written for 1/√x in it; the second derivative goes through that twice."""
     frame, direction = frame_of(), jnp.array([1.0, 0.3, -0.2])

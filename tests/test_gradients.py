@@ -10,10 +10,11 @@ import pytest
 from jax.test_util import check_grads
 
 import nanobrag_jax as nb
-from nanobrag_jax.kernel import sample
-from nanobrag_jax.lattice import Lattice, square_intensity
+from nanobrag_jax.numerics.vectors import Vec3, as_vec3
+from nanobrag_jax.reference.slips import NO_SLIPS
+from nanobrag_jax.render.kernel import sample
+from nanobrag_jax.spot_shapes import Lattice, radius_scale, spot_shape, square_intensity
 from nanobrag_jax.structure_factors import lookup_grid
-from nanobrag_jax.vectors import Vec3, as_vec3
 
 AGREEMENT = 1e-6
 """Relative, against fourth-order central differences in double precision."""
@@ -51,7 +52,7 @@ LEAVES = {
     "default_F": lambda e: e.structure_factors.default_F,
     "water_um": lambda e: e.sampling.water_um,
 }
-NEVER = {"square": {"fudge"}, "round": set(), "gauss": set(), "tophat": None}
+NEVER = {"square": {"fudge"}, "round": set(), "gauss_star": set(), "tophat": None}
 """Leaves that a shape does not depend on; a top-hat's edges have no slope, so only what scales it is left."""
 SCALES_TOPHAT = {
     *("n_cells", "fluence_per_m2", "kahn_factor", "source_weights", "distance_mm", "beam_center_mm", "pixel_size_mm"),
@@ -60,7 +61,7 @@ SCALES_TOPHAT = {
 }
 
 
-OTHERS = ("round", "gauss", "tophat")
+OTHERS = ("round", "gauss_star", "tophat")
 
 
 def experiment(shape="square", interpolate=False, **changes):
@@ -75,7 +76,7 @@ def experiment(shape="square", interpolate=False, **changes):
             misset_deg=(11.0, -27.0, 41.0),
             n_cells=(3.2, 4.0, 2.7),
             shape=shape,
-            fudge={"tophat": 0.001, "gauss": 0.004}.get(shape, 0.8),
+            fudge={"tophat": 0.001, "gauss_star": 0.004}.get(shape, 0.8),
             mosaic_spread_deg=0.7,
             mosaic_domains=3,
         ),
@@ -104,7 +105,7 @@ def experiment(shape="square", interpolate=False, **changes):
         "structure_factors": nb.StructureFactors(amplitudes, hkl_min=(-4, -4, -4), given=given, default_F=9.0),
         "sampling": nb.Sampling(1, roi=(3, 10, 4, 9), water_um=0.01, interpolate=interpolate),
     }
-    return nb.Experiment(**{**parts, **changes})
+    return nb.completed(nb.Experiment(**{**parts, **changes}))
 
 
 @functools.cache
@@ -162,7 +163,7 @@ def check_leaf(name, leaf, numbers, loss, gradient, jvp):
     ("shape", "mode"),
     [
         ("square", "spec"),
-        ("square", "c-parity"),
+        pytest.param("square", "c-parity", marks=pytest.mark.slow),
         *(pytest.param(s, m, marks=pytest.mark.slow) for s in OTHERS for m in ("spec", "c-parity")),
     ],
 )
@@ -247,9 +248,8 @@ SET_UPS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [list(SET_UPS)[0], *(pytest.param(n, marks=pytest.mark.slow) for n in list(SET_UPS)[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SET_UPS)
 def test_leaves_of_other_set_ups(name):
     changes, leaves = SET_UPS[name]
     numbers, loss, grad, jvp = losses(experiment(**changes), "spec")
@@ -270,7 +270,7 @@ SINGULAR = {
 SINGULAR["all at once"] = [change for changes in SINGULAR.values() for change in changes]
 
 
-@pytest.mark.parametrize("mode", ["spec", "c-parity"])
+@pytest.mark.parametrize("mode", ["spec", pytest.param("c-parity", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", ["square", *(pytest.param(s, marks=pytest.mark.slow) for s in OTHERS)])
 def test_finite_at_singular_points(shape, mode):
     """The beam hits the middle of a pixel, where q = 0, in every one of them."""
@@ -282,6 +282,7 @@ def test_finite_at_singular_points(shape, mode):
         ),
         goniometer=nb.Goniometer(1.0, 1.0, phi_steps=2),
         structure_factors=nb.StructureFactors(default_F=10.0),
+        sampling=nb.Sampling(1),
     )
     numbers, rest = eqx.partition(start, eqx.is_inexact_array)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(nb.simulate(eqx.combine(x, rest), mode=mode))))
@@ -320,7 +321,9 @@ def test_square_intensity_near_lattice_points(h, n):
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("shape", ["square", "round", "gauss"])
+@pytest.mark.parametrize(
+    "shape", [*(pytest.param(s, marks=pytest.mark.slow) for s in OTHERS[:1] + ("square",)), "gauss_star"]
+)
 def test_sample_kernel_check_grads(shape):
     cells = as_vec3(jnp.asarray([3.3, 4.1, 2.6]))
     rows = jnp.asarray([[31.0, 1, 2], [3, 36.0, -2], [1, 4, 42.0]])
@@ -328,8 +331,8 @@ def test_sample_kernel_check_grads(shape):
     grid = lookup_grid(nb.StructureFactors(np.full((7, 7, 7), 3.0), hkl_min=(-3, -3, -3)))
 
     def intensity(q, real, cells, weight):
-        lattice = Lattice(cells, cells, jnp.asarray(0.3), star, shape)
-        return sample(as_vec3(q), real, lattice, grid, False, weight).intensity
+        lattice = Lattice(cells, cells, jnp.asarray(0.3), star, radius_scale(cells, star, NO_SLIPS))
+        return sample(as_vec3(q), real, spot_shape(shape), lattice, grid, False, weight).intensity
 
     q = jnp.asarray([[0.031, 0.044], [0.02, -0.03], [-0.051, 0.012]])
     check_grads(
@@ -343,6 +346,7 @@ def small_experiment():
         crystal=nb.Crystal((40, 50, 60), (90, 95, 90), misset_deg=(3, 20, 7), n_cells=(3, 4, 5)),
         detector=nb.Detector(6, 5, pixel_size_mm=3.0, distance_mm=60.0),
         structure_factors=nb.StructureFactors(default_F=10.0),
+        sampling=nb.Sampling(1),
     )
 
 
@@ -367,6 +371,7 @@ def loss_of(*values):
     return jnp.sum(image_of(*values) ** 2) * 1e-4
 
 
+@pytest.mark.slow
 def test_vmap_of_grad_and_grad_of_vmap():
     values = batch()
     each = jax.jit(jax.vmap(jax.grad(loss_of, argnums=(0, 1, 2))))(*values)
@@ -379,6 +384,7 @@ def test_vmap_of_grad_and_grad_of_vmap():
             np.testing.assert_allclose(b[i], lone, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gauss_newton_product():
     """JᵀJv from a jvp and a vjp is what the whole Jacobian gives."""
     misset, wavelength, edges = (v[0] for v in batch())

@@ -57,6 +57,7 @@ def test_readers_and_type_checkers_see_the_same_names():
             assert getattr(sys.modules[f"nanobrag_jax.{module}"], name) is found
 
 
+@pytest.mark.slow
 def test_names_may_be_had_first_inside_a_traced_function():
     """Modules loaded while jax traces keep no traced value: the next trace could not use it."""
     leaked = printed_by(

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nanobrag_jax.loops import EVEN, as_integer, block_shape, lookup_places, row_and_column, stored_first
+from nanobrag_jax.numerics.loops import (
+    EVEN,
+    as_integer,
+    block_shape,
+    lookup_places,
+    mapped,
+    row_and_column,
+    scan,
+    stored_first,
+)
 
 
 @pytest.mark.parametrize("pixels", [1, 7, 4096, 2527 * 2463, 4148 * 4362, 65537, 8192**2])
@@ -66,7 +75,19 @@ def test_places_are_part_of_the_kernel_that_looks_up():
         return table[lookup_places(shifted, {"x": x, "y": 0 * x}, 1.0)] * x
 
     assert " call(" not in jax.jit(looked_up).lower(x).compile().as_text()
-    assert " call(" in jax.jit(jax.value_and_grad(lambda x: looked_up(x).sum())).lower(x).compile().as_text()
+    slope = jax.jit(jax.grad(lambda x: looked_up(x).sum()))(x)
+    np.testing.assert_array_equal(slope, table[:50])
+
+
+def test_a_loop_is_not_made_one_kernel_of_one_thread():
+    """Since jax 0.12 XLA does so with small loops that are not told otherwise."""
+    items = jnp.arange(12.0).reshape(4, 3)
+    total, seen = scan(lambda carry, item: (carry + item, carry), jnp.zeros(3), items)
+    np.testing.assert_array_equal(total, items.sum(0))
+    np.testing.assert_array_equal(seen, np.cumsum(items, 0) - items)
+    np.testing.assert_array_equal(mapped(jnp.sum, items), items.sum(1))
+    program = jax.jit(partial(scan, lambda carry, item: (carry + item, None))).lower(jnp.zeros(3), items)
+    assert 'xla_cpu_small_call = "false"' in program.as_text()
 
 
 def test_what_is_stored_first_stays_a_kernel_of_its_own():

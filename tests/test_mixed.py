@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import compiler_options
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,10 @@ from small import experiment
 import nanobrag_jax as nb
 from benchmarks import mixed_accuracy
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.kernel import miller_indices
-from nanobrag_jax.lattice import nearest_index
-from nanobrag_jax.pairs import index_and_rest, quanta, split, split_vector
-from nanobrag_jax.vectors import Vec3, dot
+from nanobrag_jax.numerics.pairs import index_and_rest, quanta, split, split_vector
+from nanobrag_jax.numerics.vectors import Vec3, dot
+from nanobrag_jax.render.kernel import miller_indices
+from nanobrag_jax.spot_shapes import nearest_index
 
 FEW = "basic ncells_abc shape_round_xtal gauss_small_fudge hkl_interpolate kitchen_sink".split()
 SWEEP = {"osc_deg": 1.0, "phi_steps": 3}
@@ -54,7 +55,7 @@ def test_indices_are_as_close_to_lattice_points_as_in_double_precision():
         assert np.max(np.abs(single - (h - nearest_index(h)))) > 1e-6, "nothing gained over single precision"
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", [FEW[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FEW[1:])])
 def test_golden_cases_in_mixed_precision(name):
     if not BY_NAME:
         absent(GOLDEN / "cases.json")
@@ -73,6 +74,7 @@ def test_the_full_frame_in_mixed_precision():
     assert of_peak < 1e-6 and bright < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["spec", "c-parity"])
 def test_gradients_in_mixed_precision(mode):
     """The same as in double precision, to what single precision resolves."""
@@ -141,10 +143,12 @@ print(np.max(np.abs(mixed - exact)) / exact.max(), np.max(np.abs(gradient - slop
 """
 
 
+@pytest.mark.slow
 def test_mixed_precision_where_x64_is_off():
     """The experiment's own numbers are then single; the image is as exact as if they had been given in double."""
     here = Path(__file__).parent
     environment = os.environ | {"JAX_ENABLE_X64": "0", "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"}
+    environment |= {"XLA_FLAGS": compiler_options.flags()}
     done = subprocess.run([sys.executable, "-c", WITHOUT_X64], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     image, gradient = map(float, done.stdout.split())

@@ -9,8 +9,8 @@ from atoms import CRYSTALS, direct_factors, make_structure, sphere_indices, writ
 from nanobrag_jax.errors import InputError
 from nanobrag_jax.models.density import read_model_cell, sphere_from_model
 from nanobrag_jax.models.reflections import sphere_from_mmcif, sphere_from_mtz
+from nanobrag_jax.numerics.vectors import Vec3
 from nanobrag_jax.structure_factors import StructureFactors, lookup_grid, nearest
-from nanobrag_jax.vectors import Vec3
 
 OF_F000 = 1e-4
 """Largest error over F(000) of the density route; 1e-3 is what is asked for, 3e-6 what was measured."""

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from nanobrag_jax import reference_noise as reference_module
+from nanobrag_jax.constants import LARGEST_COUNT
+from nanobrag_jax.effects.photon_noise import poisson_counts, poisson_image, reference_noise
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.noise import OVERLOAD_LEVEL, poisson_counts, poisson_image, reference_noise
-from nanobrag_jax.reference_noise import reference_deviates
-from nanobrag_jax.reference_rng import Ran1
+from nanobrag_jax.numerics.pixel_random import normal_of, threefry
+from nanobrag_jax.reference import noise as reference_module
+from nanobrag_jax.reference.noise import reference_deviates
+from nanobrag_jax.reference.random_numbers import Ran1
 
 GOLDEN = Path(__file__).parent.parent / "golden_data"
 CASES = {
@@ -143,6 +145,7 @@ def test_counts_follow_the_poisson_distribution(mean):
         assert abs((counts == k).sum() - number * odds) < SIGMAS * math.sqrt(number * odds) + 1.0, k
 
 
+@pytest.mark.slow
 def test_counts_are_independent_of_how_the_image_is_divided():
     rng = np.random.default_rng(0)
     means = jnp.asarray(10.0 ** rng.uniform(-1.0, 4.0, (24, 36)), jnp.float32)
@@ -165,6 +168,7 @@ def test_neighbouring_pixels_and_seeds_are_uncorrelated():
         assert abs((first * other).mean()) < SIGMAS * 50.0 / math.sqrt(number)
 
 
+@pytest.mark.slow
 def test_the_image_is_the_same_under_jit_for_keys_and_with_64_bits_off():
     image = np.random.default_rng(1).uniform(0.0, 60.0, (20, 30)).astype(np.float32)
     expected = poisson_image(-7, jnp.asarray(image))
@@ -185,7 +189,7 @@ def test_bright_pixels_are_clipped_and_counted_and_photons_summed():
     noisy = poisson_image(1, image, adc=40.0)
     assert noisy.image.dtype == jnp.uint16
     assert noisy.image[0, :3].tolist() == [40, 40, 40] and noisy.image[1, 3] < 80
-    assert noisy.image[0, 3] == OVERLOAD_LEVEL and (noisy.image[1, :3] == OVERLOAD_LEVEL).all()
+    assert noisy.image[0, 3] == LARGEST_COUNT and (noisy.image[1, :3] == LARGEST_COUNT).all()
     assert int(noisy.overloads) == 4 and np.isfinite(noisy.photons)
     dim = poisson_image(1, jnp.full((8, 9), 3.0), adc=2.5)
     np.testing.assert_array_equal(np.asarray(dim.image, int).sum() - 2 * 72, float(dim.photons))
@@ -201,3 +205,35 @@ def test_the_roi_changes_no_pixel_inside_it():
 def test_an_image_without_two_axes_is_refused():
     with pytest.raises((InputError, TypeCheckError), match="two axes|'slow fast'"):
         poisson_image(1, jnp.ones(5))
+
+
+def test_random_words_are_those_of_jax_keys():
+    key = jax.random.key(7, impl="threefry2x32")
+    first, second = jax.random.key_data(key)
+    for place in (0, 1, 2**32 - 1):
+        words = threefry((first, second), (jnp.uint32(0), jnp.uint32(place)))
+        assert jax.random.key_data(jax.random.fold_in(key, place)).tolist() == [int(word) for word in words]
+
+
+def test_normal_deviates_follow_the_distribution_into_the_tails():
+    bits = np.linspace(0, 2**32 - 1, 20001).astype(np.uint32)
+    found = np.asarray(normal_of(jnp.asarray(bits)), float)
+    share = ((bits & 0x7FFFFFFF) + 0.5) / 2**32
+    below = np.array([0.5 * math.erfc(x / math.sqrt(2)) for x in np.abs(found)])
+    np.testing.assert_allclose(below, share, rtol=2e-2, atol=1e-7)
+    assert np.array_equal(found > 0, bits >> 31 == 1) or np.all(found[(found > 0) != (bits >> 31 == 1)] == 0)
+
+
+@pytest.mark.parametrize("mean", [1e-3, 0.4, 3.0, 15.9, 16.1, 40.0, 1e3, 1e5, 1e7])
+def test_chi_square_of_a_million_counts(mean):
+    """Cells of about equal odds; the sum of squares is within five of its standard deviations."""
+    scipy_stats = pytest.importorskip("scipy.stats")
+    counts = np.asarray(poisson_counts(11, jnp.full(1_000_000, mean), jnp.arange(1_000_000)), float)
+    edges = np.unique(scipy_stats.poisson.ppf(np.linspace(0.02, 0.98, 25), mean))
+    odds = np.diff(np.concatenate([[0.0], scipy_stats.poisson.cdf(edges, mean), [1.0]]))
+    cells = np.searchsorted(edges, counts)
+    keep = odds * counts.size > 5
+    seen = np.bincount(cells, minlength=len(odds))
+    chi_square = np.sum((seen - odds * counts.size)[keep] ** 2 / (odds * counts.size)[keep])
+    freedom = max(keep.sum() - 1, 1)
+    assert abs(chi_square - freedom) < 5 * np.sqrt(2 * freedom) + 5

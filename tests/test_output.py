@@ -7,28 +7,30 @@ import numpy as np
 import pytest
 from golden import CASES, INPUTS, SIX_DIGITS, absent, case_of, images_of
 
-from nanobrag_jax import flags, report
-from nanobrag_jax.assemble import assemble, frame_of
+from nanobrag_jax.command import flags, report
+from nanobrag_jax.command.assemble import assemble
+from nanobrag_jax.command.report import solid_angle
 from nanobrag_jax.crystal import real_basis
+from nanobrag_jax.detector import frame_on_host
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.host import on_host
-from nanobrag_jax.io.smv import format_header
-from nanobrag_jax.output import (
-    Output,
+from nanobrag_jax.experiment import completed
+from nanobrag_jax.formats.from_experiment import header_items
+from nanobrag_jax.formats.smv import format_header
+from nanobrag_jax.formats.whole_numbers import (
     as_float_image,
     default_int_scale,
     default_pgm_scale,
-    header_items,
     int_image,
     pgm_image,
-    solid_angle,
     statistics,
-    window_of,
-    write_outputs,
 )
-from nanobrag_jax.reference_noise import reference_noise
+from nanobrag_jax.io.outputs import Output, write_outputs
+from nanobrag_jax.numerics.host import on_host
+from nanobrag_jax.reference.noise import reference_noise
+from nanobrag_jax.reference.slips import slips_of
+from nanobrag_jax.window import window_of
 
-REAL_BASIS = jax.jit(real_basis, static_argnames="mode")
+REAL_BASIS = jax.jit(real_basis, static_argnames="slips")
 HEADERS = {tuple(case["args"]): case["header"] for case in CASES if "header" in case}
 RUNS = [(case["name"], mode) for case in CASES for mode in case["modes"] if tuple(case["args"]) in HEADERS]
 
@@ -42,8 +44,8 @@ def mask_of(experiment):
 def run_of(name, mode):
     """Settings, experiment and detector frame of a golden case."""
     settings = flags.parse([*case_of(name)["args"], "-mode", mode])
-    experiment = assemble(settings, INPUTS).experiment
-    return settings, experiment, frame_of(experiment.detector, experiment.beam, mode)
+    experiment = completed(assemble(settings, INPUTS).experiment)
+    return settings, experiment, frame_on_host(experiment.detector, experiment.beam, mode)
 
 
 def test_most_cases_are_here():
@@ -63,7 +65,7 @@ def test_header_and_report_are_the_references(name, mode):
     printed = case["printed"]
     rows = dict(
         [
-            *report.crystal_rows(experiment, on_host(REAL_BASIS, experiment.crystal, mode=mode)),
+            *report.crystal_rows(experiment, on_host(REAL_BASIS, experiment.crystal, slips=slips_of(mode))),
             *report.beam_rows(experiment),
             *report.sampling_rows([experiment], [frame], 1),
         ]
@@ -105,7 +107,7 @@ def test_solid_angle(name):
     if experiment.detector.point_pixel:
         pytest.skip("the reference sums 1/R^2 for point pixels, which is no solid angle")
     layers = experiment.detector.thickness_steps if experiment.detector.thickness_um is not None else 1
-    domains = len(experiment.crystal.mosaic_fractions)
+    domains = experiment.crystal.mosaicity.domains
     shared = experiment.beam.num_sources * experiment.goniometer.phi_steps * domains
     # The reference takes the middle of each pixel's first sub-pixel for the whole pixel.
     tolerance = 4e-5 if experiment.sampling.oversample == 1 else 2e-3
@@ -175,11 +177,11 @@ def test_statistics_of_random_pixels(shape):
     roi = (1, shape[1] - 2, 1, shape[0] - 1)
     mask = rng.random(shape) < 0.7
     inside = np.zeros(shape, bool)
-    inside[window_of(shape, roi)] = True
+    inside[window_of(shape, roi).slices] = True
     image[~(mask & inside)] = 0.0
     found = statistics(image, roi, mask)
     rendered = image[mask & inside].astype(float)
-    window = image[window_of(shape, roi)].astype(float)
+    window = image[window_of(shape, roi).slices].astype(float)
     assert found.pixels == rendered.size
     assert found.brightest == image.max() == image[found.brightest_at]
     np.testing.assert_allclose(found.mean, rendered.mean(), rtol=1e-13)

@@ -6,11 +6,15 @@ import pytest
 from atoms import make_structure, write_structure
 from expt_files import crystal, experiment_list, panel, turn, write
 
-from nanobrag_jax.dials import experiment_from_expt
+from nanobrag_jax.beam import Beam
+from nanobrag_jax.crystal import Crystal
+from nanobrag_jax.detector import Detector
+from nanobrag_jax.dials.to_experiment import experiment_from_expt
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.experiment import Beam, Crystal, Detector, Experiment, Goniometer, Sampling
-from nanobrag_jax.panels import as_panels, num_panels, panel_experiment, split_panels, stack_panels
-from nanobrag_jax.render import _image, simulate, simulate_pixels
+from nanobrag_jax.experiment import Experiment, Sampling, panel_experiment
+from nanobrag_jax.goniometer import Goniometer
+from nanobrag_jax.panels import as_panels, num_panels, split_panels, stack_panels
+from nanobrag_jax.render.simulate import _image, simulate, simulate_pixels
 from nanobrag_jax.structure_factors import StructureFactors
 
 SAME = 1e-12
@@ -35,7 +39,7 @@ def experiment(detector, **sampling) -> Experiment:
         detector=detector,
         goniometer=Goniometer(0.0, 1.0, phi_steps=2, spindle_axis=(1.0, 0.0, 0.0)),
         structure_factors=StructureFactors(default_F=100.0),
-        sampling=Sampling(**sampling),
+        sampling=Sampling(**{"oversample": 1, **sampling}),
     )
 
 
@@ -63,6 +67,7 @@ def test_unequal_panels_come_as_a_list(whole):
     close(images[1], whole[12:20])
 
 
+@pytest.mark.slow
 def test_c_parity_renders_each_panel_as_a_run_of_its_own():
     """The panels' place has to be said without pix0 there, and the state at phi = 0 is not carried between them."""
     single = [
@@ -74,6 +79,7 @@ def test_c_parity_renders_each_panel_as_a_run_of_its_own():
         close(image, simulate(experiment(detector), "c-parity"))
 
 
+@pytest.mark.slow
 def test_masks_and_regions_of_panels(whole):
     masks = np.random.default_rng(0).random((2, 12, 20)) > 0.4
     images = simulate(experiment([part(0, 12), part(12, 12)], mask=masks, roi=(2, 17, 1, 10)))
@@ -90,7 +96,7 @@ def test_one_panel_by_itself(whole):
     slow, fast = np.array([0, 5, 11]), np.array([3, 19, 7])
     for many in (stacked, unequal):
         close(simulate_pixels(panel_experiment(many, 1), slow, fast), whole[slow + 12, fast])
-        with pytest.raises(InputError, match=r"simulate_pixels takes one panel: choose it with panel_experiment"):
+        with pytest.raises(InputError, match=r"this needs one panel: choose it with panel_experiment"):
             simulate_pixels(many, slow, fast)
         with pytest.raises(InputError, match="panel must be 0 to 1, got 2"):
             panel_experiment(many, 2)
@@ -118,7 +124,7 @@ def test_moving_panels_compiles_nothing():
     stacked = experiment([part(0, 12), part(12, 12)])
     simulate(stacked)
     before = _image._cache_size()
-    moved = eqx.tree_at(lambda e: e.detector.pix0_mm, stacked, stacked.detector.pix0_mm + 0.1)
+    moved = eqx.tree_at(lambda e: e.detector.panels.pix0_mm, stacked, stacked.detector.panels.pix0_mm + 0.1)
     assert not np.allclose(simulate(moved), simulate(stacked))
     assert _image._cache_size() == before
 
@@ -138,6 +144,7 @@ def slope(loss, value, step):
 PLACES = {"pix0_mm": 1e-4, "rotations_deg": 1e-4, "fast_axis": 1e-6, "slow_axis": 1e-6, "pixel_size_mm": 1e-6}
 
 
+@pytest.mark.slow
 def test_gradients_in_each_panels_place():
     many = experiment([part(0, 12), part(12, 12, fast_axis=(0.98, 0.0, 0.2), slow_axis=(0.0, -1.0, 0.0))])
     weights = jnp.asarray(np.random.default_rng(3).random((2, 12, 20)))
@@ -145,11 +152,11 @@ def test_gradients_in_each_panels_place():
     def loss(values):
         moved = many
         for name, value in values.items():
-            moved = eqx.tree_at(lambda e, n=name: getattr(e.detector, n), moved, value)
+            moved = eqx.tree_at(lambda e, n=name: getattr(e.detector.panels, n), moved, value)
         return jnp.sum(weights * simulate(moved)) * 1e-3
 
     both = jax.jit(jax.value_and_grad(loss))  # one program serves the differences, too
-    start = {name: getattr(many.detector, name) for name in PLACES}
+    start = {name: getattr(many.detector.panels, name) for name in PLACES}
     _, gradients = both(start)
     for name, step in PLACES.items():
         expected = slope(lambda value, n=name: both(start | {n: jnp.asarray(value)})[0], start[name], step)
@@ -162,6 +169,7 @@ def test_gradients_in_each_panels_place():
     assert float(forward) == pytest.approx(float(sum(jnp.sum(gradients[n] * tangents[n]) for n in start)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_from_a_model_and_an_experiment_list_to_an_image_and_its_gradient(tmp_path):
     """A PDB model and two panels tilted against each other; how a loss changes as one of the panels moves."""
     model = write_structure(make_structure("P 43 21 2"), tmp_path / "model.pdb")
@@ -188,11 +196,11 @@ def test_from_a_model_and_an_experiment_list_to_an_image_and_its_gradient(tmp_pa
     seen = jnp.sqrt(images)
 
     def loss(origin):
-        moved = eqx.tree_at(lambda e: e.detector.pix0_mm, made, made.detector.pix0_mm.at[1].set(origin))
+        moved = eqx.tree_at(lambda e: e.detector.panels.pix0_mm, made, made.detector.panels.pix0_mm.at[1].set(origin))
         return jnp.sum((jnp.sqrt(simulate(moved) + 1e-3) - seen) ** 2)
 
     both = jax.jit(jax.value_and_grad(loss))
-    start = made.detector.pix0_mm[1] + jnp.array([0.05, -0.04, 0.1])
+    start = made.detector.panels.pix0_mm[1] + jnp.array([0.05, -0.04, 0.1])
     expected = slope(lambda origin: both(jnp.asarray(origin))[0], start, 1e-4)
     assert np.abs(expected).min() > 0
     np.testing.assert_allclose(both(start)[1], expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.reference_rng import (
+from nanobrag_jax.reference.random_numbers import (
     DEFAULT_MOSAIC_SEED,
     MODULUS,
     Ran1,

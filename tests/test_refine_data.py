@@ -10,7 +10,8 @@ from refine_cases import counts_of, small_still
 from nanobrag_jax import refine
 from nanobrag_jax.errors import InputError
 from nanobrag_jax.experiment import Sampling
-from nanobrag_jax.refine.data import background_photons, background_start, behind
+from nanobrag_jax.refine.background import to_photons, to_unknowns
+from nanobrag_jax.refine.data import background_model
 
 
 def used_pixels(data):
@@ -53,21 +54,23 @@ def test_boxes_overlap_nowhere_and_end_at_the_edge():
     np.testing.assert_array_equal(np.asarray(data.counts)[used], counts[slow, fast])
 
 
+@pytest.mark.slow
 def test_backgrounds_are_planes_with_their_derivatives():
     truth = small_still()
     options = {"half_size": 2, "background": "plane", "known_background": 0.5}
     data = refine.shoeboxes(truth, counts_of(truth), [10.0, 40.0], [20.0, 30.0], **options)
     coefficients = jnp.array([[4.0, 1.0, -2.0], [3.0, 0.0, 0.0]])
     data = eqx.tree_at(lambda d: d.background, data, coefficients)
-    moved = background_start(data)
-    np.testing.assert_allclose(background_photons(moved), coefficients, rtol=1e-12)
-    photons, slopes = behind(data, moved)
+    moved = to_unknowns(data.background)
+    np.testing.assert_allclose(to_photons(moved), coefficients, rtol=1e-12)
+    photons, slopes = background_model(data, moved)
     corner = np.asarray(photons)[0].reshape(5, 5)
     np.testing.assert_allclose(corner[0, 0], 0.5 + 4.0 - 1.0 + 2.0)
     np.testing.assert_allclose(corner[4, 2], 0.5 + 4.0 + 1.0)
-    expected = jax.jacfwd(lambda m: behind(data, m)[0])(moved)
+    expected = jax.jacfwd(lambda m: background_model(data, m)[0])(moved)
     np.testing.assert_allclose(slopes[0], expected[0, :, 0], atol=1e-12)
     np.testing.assert_allclose(expected[0, :, 1], 0.0)
+    assert np.all(np.any(np.asarray(slopes) != 0, axis=(0, 1)))
 
 
 def test_wrong_data_are_refused(unchecked):

@@ -112,6 +112,7 @@ def test_a_wrong_model_is_found_out():
     assert not result.describes_the_data and "does NOT describe" in result.verdict
 
 
+@pytest.mark.slow
 def test_hops_lead_out_of_a_local_minimum(fitted):
     """Crystal sizes half too large end in a minimum that the verdict finds out; hops reach the same end as before."""
     counts = fitted[2]
@@ -125,6 +126,7 @@ def test_hops_lead_out_of_a_local_minimum(fitted):
             refine.fit_with_hops(far, data, PARAMETERS, hops=hops)
 
 
+@pytest.mark.slow
 def test_gaussian_boxes_planes_bounds_and_restraints():
     """One fit with everything else, and a parameter on which nothing depends."""
     rng = np.random.default_rng(5)
@@ -157,6 +159,7 @@ def test_gaussian_boxes_planes_bounds_and_restraints():
     assert np.abs(np.median(levels[:, 0] / expected) - 1.0) < 0.15
 
 
+@pytest.mark.slow
 def test_first_order_gets_there_too(fitted):
     counts = fitted[2]
     driver = refine.FirstOrder(rate=0.3, max_steps=150)

@@ -7,7 +7,8 @@ import pytest
 from refine_cases import counts_of, small_still
 
 from nanobrag_jax import refine
-from nanobrag_jax.refine import arrow, uncertainty
+from nanobrag_jax.refine import result
+from nanobrag_jax.refine.normal_equations import arrowhead
 
 MISSETS = np.array([[11.0, 17.0, 23.0], [40.0, -20.0, 65.0], [5.0, 33.0, -50.0]])
 TRUTHS = [small_still(misset_deg=m) for m in MISSETS]
@@ -35,6 +36,7 @@ def joint():
     return refine.fit(begin, data, parameters, progress=False)
 
 
+@pytest.mark.slow
 def test_a_shared_cell_and_missets_of_their_own(joint):
     assert joint.converged and joint.describes_the_data, joint.verdict
     assert joint.values["crystal.misset_deg"].shape == (3, 3)
@@ -76,6 +78,7 @@ def amplitudes():
     return (begin, data, parameters), wanted, dense
 
 
+@pytest.mark.slow
 def test_conjugate_gradients_agree_with_the_dense_matrix(amplitudes):
     problem, true, dense = amplitudes
     free = refine.fit(*problem, driver=refine.ConjugateGradients(tolerance=0.02), progress=False)
@@ -87,11 +90,12 @@ def test_conjugate_gradients_agree_with_the_dense_matrix(amplitudes):
     assert len(pulls) > 10 and np.abs(pulls).max() < 4.5 and 0.6 < np.sqrt(np.mean(pulls**2)) < 1.5
 
 
+@pytest.mark.slow
 def test_uncertainties_of_many_match_the_dense_ones(amplitudes, monkeypatch):
     """The arrow: few parameters in full, many on a diagonal; good where a pixel sees one reflection."""
     problem, _, dense = amplitudes
-    monkeypatch.setattr(arrow, "SMALL", 3)
-    monkeypatch.setattr(uncertainty, "DENSE_COLUMNS", 1)
+    monkeypatch.setattr(arrowhead, "MAX_COUPLED", 3)
+    monkeypatch.setattr(result, "DENSE_COLUMNS", 1)
     many = refine.fit(*problem, driver=refine.ConjugateGradients(tolerance=0.02), progress=False)
     assert many.converged and many.labels == ("scale of image 0", "scale of image 1")
     for name, sigma in dense.uncertainties.items():

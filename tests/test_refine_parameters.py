@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from refine_cases import small_still
 
+import nanobrag_jax as nb
 from nanobrag_jax import refine
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.refine.layout import layout
-from nanobrag_jax.refine.places import Subject
+from nanobrag_jax.refine.parameters.layout import lay_out
+from nanobrag_jax.refine.parameters.paths import ScaledExperiment
+from nanobrag_jax.refine.symmetry import representatives, row_numbers
 
 TRANSFORMS = {
     "free": (refine.Free(), [-3.0, 0.0, 5.0]),
@@ -31,8 +33,8 @@ BAD_NAMES = {
 }
 
 
-def subject():
-    return Subject(small_still(), jnp.ones(()))
+def scaled():
+    return ScaledExperiment(small_still(), jnp.ones(()))
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -47,7 +49,7 @@ def test_transform_round_trip_and_slope(name):
 @pytest.mark.parametrize(("transform", "start"), [("positive", -1.0), ((0.0, 1.0), 1.0), ((0.0, 1.0), -2.0)])
 def test_start_outside_the_transform_is_refused(transform, start):
     with pytest.raises(InputError, match="crystal.misset_deg.* must start"):
-        layout([refine.Parameter("crystal.misset_deg[0]", transform, start=start)], [subject()])
+        lay_out([refine.Parameter("crystal.misset_deg[0]", transform, start=start)], [scaled()])
 
 
 def test_unknown_transform_and_bounds_are_refused():
@@ -59,16 +61,16 @@ def test_unknown_transform_and_bounds_are_refused():
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_bad_names_are_explained(name):
     with pytest.raises(InputError) as error:
-        layout([refine.Parameter(name)], [subject()])
+        lay_out([refine.Parameter(name)], [scaled()])
     assert BAD_NAMES[name] in str(error.value)
 
 
 def test_a_parameter_is_refined_once():
     parameters = [refine.Parameter("crystal.misset_deg"), refine.Parameter("crystal.misset_deg[1]")]
     with pytest.raises(InputError, match="refined twice"):
-        layout(parameters, [subject()])
+        lay_out(parameters, [scaled()])
     with pytest.raises(InputError, match="at least one parameter"):
-        layout([], [subject()])
+        lay_out([], [scaled()])
 
 
 def test_values_get_into_the_experiment_with_ties():
@@ -77,40 +79,34 @@ def test_values_get_into_the_experiment_with_ties():
         refine.Parameter("detector.distance_mm", (100.0, 140.0)),
         refine.Parameter("scale", "positive"),
     ]
-    sides = layout(parameters, [subject()])
-    placed = sides.shared.placed(subject(), jnp.array([2.0, 0.0, 0.0]))
+    layout = lay_out(parameters, [scaled()])
+    placed = layout.shared.insert(scaled(), jnp.array([2.0, 0.0, 0.0]))
     np.testing.assert_allclose(placed.experiment.crystal.cell_lengths_A, [56.0, 56.0, 75.0])
     np.testing.assert_allclose(placed.experiment.detector.distance_mm, 120.0)
-    np.testing.assert_allclose(sides.shared.slopes(jnp.zeros(3)), [0.5, 4.0, 0.1])
+    np.testing.assert_allclose(layout.shared.slopes(jnp.zeros(3)), [0.5, 4.0, 0.1])
 
 
 def test_groups_share_a_value_and_leave_others_alone():
     truth = small_still()
     groups = np.full(truth.structure_factors.amplitudes.shape, -1)
     groups[0, 0, :2], groups[1, 1, 1] = 0, 1
-    side = layout([refine.Parameter("structure_factors.amplitudes", groups=groups)], [subject()]).shared
-    assert side.count == 2
-    placed = side.placed(subject(), jnp.array([1.0, -1.0])).experiment.structure_factors.amplitudes
+    vector = lay_out([refine.Parameter("structure_factors.amplitudes", groups=groups)], [scaled()]).shared
+    assert vector.count == 2
+    placed = vector.insert(scaled(), jnp.array([1.0, -1.0])).experiment.structure_factors.amplitudes
     before = np.asarray(truth.structure_factors.amplitudes)
     assert placed[0, 0, 0] == placed[0, 0, 1] == pytest.approx(before[0, 0, :2].mean() * 1.001)
     changed = np.asarray(placed) != before
     assert changed.sum() == 3
     for wrong in (groups[0], np.where(groups == 0, -1, groups), groups * 1.0):
         with pytest.raises(InputError):
-            layout([refine.Parameter("structure_factors.amplitudes", groups=wrong)], [subject()])
+            lay_out([refine.Parameter("structure_factors.amplitudes", groups=wrong)], [scaled()])
 
 
-def test_restraint_pulls_towards_its_target():
-    parameter = refine.Parameter("crystal.cell_lengths_A[2]", restraint=(75.5, 0.25))
-    side = layout([parameter], [subject()]).shared
-    x = jnp.zeros(1)
-    assert float(side.restraint(x)) == pytest.approx(0.5 * 2.0**2)
-    np.testing.assert_allclose(side.restraint_slope(x), jax.grad(side.restraint)(x))
-    np.testing.assert_allclose(side.restraint_curvature(x), 1.0)
+def test_restraints_that_make_no_sense_are_refused():
     with pytest.raises(InputError, match="positive sigma"):
         refine.Parameter("crystal.misset_deg", restraint=(0.0, 0.0))
     with pytest.raises(InputError, match="restraint of crystal.misset_deg must have the shape"):
-        layout([refine.Parameter("crystal.misset_deg", restraint=(np.zeros(2), 1.0))], [subject()])
+        lay_out([refine.Parameter("crystal.misset_deg", restraint=(np.zeros(2), 1.0))], [scaled()])
 
 
 FREE_CELL_PARAMETERS = {
@@ -130,9 +126,9 @@ def test_crystal_systems_keep_their_constraints(system):
     parameters = refine.cell_parameters(system, scale_A=0.1)
     assert len(parameters) == count
     cell = (60.0, 60.0, 60.0) if system in ("cubic", "rhombohedral") else (60.0, 60.0, 80.0)
-    at = Subject(small_still(cell_lengths_A=cell), jnp.ones(()))
-    side = layout(parameters, [at]).shared
-    lengths = np.asarray(side.placed(at, jnp.ones(count)).experiment.crystal.cell_lengths_A)
+    at = ScaledExperiment(small_still(cell_lengths_A=cell), jnp.ones(()))
+    vector = lay_out(parameters, [at]).shared
+    lengths = np.asarray(vector.insert(at, jnp.ones(count)).experiment.crystal.cell_lengths_A)
     if system in ("tetragonal", "hexagonal", "cubic", "rhombohedral"):
         assert lengths[0] == lengths[1] != cell[0]
     if system in ("cubic", "rhombohedral"):
@@ -166,6 +162,27 @@ def test_reflection_groups_follow_the_symmetry():
         refine.reflection_groups(factors, "P21")
     with pytest.raises(InputError, match="no table"):
         refine.reflection_groups(eqx.tree_at(lambda f: f.amplitudes, factors, None))
+
+
+@pytest.mark.parametrize("group", ["1", "2/m", "m-3m"])
+@pytest.mark.parametrize("far", [1500, 2**40])
+def test_no_two_reflections_share_a_key(group, far):
+    """Numbers are the same exactly where one reflection is among the equivalents of the other, however large."""
+    hkl = np.stack(np.meshgrid(*3 * [np.arange(-1, 2)], indexing="ij"), -1).reshape(-1, 3)
+    hkl = np.concatenate([hkl, hkl + np.array([far, 0, 0]), hkl + np.array([0, far, -far]), hkl + far])
+    numbers = row_numbers(representatives(hkl, group))
+    expected = {}
+    for row, number in zip(hkl, numbers, strict=True):
+        orbit = frozenset(tuple(int(i) for i in operation @ row) for operation in refine.laue_operations(group))
+        assert expected.setdefault(orbit, number) == number
+    assert len(set(expected.values())) == len(expected)
+
+
+def test_large_indices_are_told_apart():
+    """1501 0 0 and 1500 2048 0 are one number where each index has 2048 places."""
+    factors = nb.StructureFactors(np.ones((1, 3, 1)), hkl_min=(1500, 2047, 0))
+    assert refine.reflection_groups(factors, only=[(1501, 0, 0)]).max() == -1
+    np.testing.assert_array_equal(refine.reflection_groups(factors, only=[(1500, 2048, 0)]).reshape(-1), [-1, 0, -1])
 
 
 def test_value_of_reads_a_name():

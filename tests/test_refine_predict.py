@@ -30,6 +30,7 @@ def test_predictions_stand_on_the_spots():
     assert image.max() < 0.12 * np.asarray(nb.simulate(truth)).max()
 
 
+@pytest.mark.slow
 def test_positions_agree_with_the_list_and_have_gradients():
     truth = small_still()
     spots = refine.predict(truth)
@@ -47,6 +48,7 @@ def test_positions_agree_with_the_list_and_have_gradients():
     assert np.abs(np.asarray(slope)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_a_rotation_brings_more_spots_each_in_its_slice():
     truth = small_still()
     turning = eqx.tree_at(lambda e: e.goniometer, truth, nb.Goniometer(0.0, 8.0, phi_steps=8, spindle_axis=(0, 0, 1)))
@@ -69,3 +71,20 @@ def test_limits_of_the_list():
     curved = eqx.tree_at(lambda e: e.detector, truth, nb.Detector(60, 64, pixel_size_mm=0.4, curved=True))
     with pytest.raises(InputError, match="curved"):
         refine.predict(curved)
+
+
+@pytest.mark.slow
+def test_round_spots_are_as_wide_as_the_volume_of_the_crystal_says():
+    """Of top-hat spots all light is where they are predicted, though N differs; gaussian ones are as wide."""
+    still, found = small_still(), {}
+    cell, angles, misset = (getattr(still.crystal, n) for n in ("cell_lengths_A", "cell_angles_deg", "misset_deg"))
+    for shape in ("gauss_star", "tophat"):
+        crystal = nb.Crystal(cell, angles, misset_deg=misset, n_cells=(20, 3, 3), shape=shape)
+        found[shape] = eqx.tree_at(lambda e: e.crystal, still, crystal)
+    spots, same = refine.predict(found["tophat"]), refine.predict(found["gauss_star"])
+    np.testing.assert_array_equal(spots.hkl, same.hkl)
+    assert len(spots.hkl) > 6 and spots.excitation.max() > 0.9
+    image = np.array(nb.simulate(found["tophat"]))
+    for slow, fast in zip(spots.slow, spots.fast, strict=True):
+        image[max(0, round(slow) - 3) : round(slow) + 4, max(0, round(fast) - 3) : round(fast) + 4] = 0.0
+    assert np.all(image[3:-3, 3:-3] == 0.0)  # at the edge of the detector there are spots whose middle is beyond it

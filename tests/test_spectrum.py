@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 
+from nanobrag_jax.beam import Beam, spectrum_beam
+from nanobrag_jax.crystal import Crystal
+from nanobrag_jax.detector import Detector
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.experiment import Beam, Crystal, Detector, Experiment
+from nanobrag_jax.experiment import Experiment, Sampling
 from nanobrag_jax.io.spectrum import make_spectrum, read_spectrum
-from nanobrag_jax.render import simulate
-from nanobrag_jax.spectra import spectrum_beam
+from nanobrag_jax.render.simulate import simulate
 from nanobrag_jax.structure_factors import StructureFactors
 
 GOOD = [
@@ -78,6 +80,7 @@ def experiment(beam: Beam) -> Experiment:
         beam=beam,
         detector=Detector(20, 16, pixel_size_mm=0.8, distance_mm=50.0),
         structure_factors=StructureFactors(default_F=100.0),
+        sampling=Sampling(1),
     )
 
 
@@ -96,3 +99,9 @@ def test_a_divergence_multiplies_the_sources():
     fractions = ((-0.5, 0.0), (0.0, 0.0), (0.5, 0.0))
     beam = spectrum_beam(spectrum, divergence_mrad=(2.0, 0.0), divergence_fractions=fractions)
     assert beam.num_sources == 6 and beam.source_weights.tolist() == [1.0, 3.0] * 3
+
+
+def test_energies_in_kev_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("9.01 1\n9.02 2\n")
+    with pytest.raises(InputError, match="9.01 in the first column may be keV, or a wavelength"):
+        read_spectrum(tmp_path / "a.txt")

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import nanobrag_jax as nb
 from nanobrag_jax import steps
+from nanobrag_jax.command.flags import parse
+from nanobrag_jax.constants import DEG_PER_RAD
 from nanobrag_jax.errors import InputError
-from nanobrag_jax.flags import parse
 
 GOLDEN = Path(os.environ.get("NANOBRAG_GOLDEN", Path(__file__).parents[1] / "golden_data"))
 CASES = json.loads((GOLDEN / "cases.json").read_text()) if (GOLDEN / "cases.json").exists() else []
@@ -38,7 +40,7 @@ def derived(args):
         if "wavelength_A" not in settings and "WAVELENGTH" in keys:
             wavelength = float(keys["WAVELENGTH"])
     phi = steps.complete_phi(
-        get("phisteps"), scaled(osc, steps.RADIAN), scaled(get("phistep_deg"), steps.RADIAN)
+        get("phisteps"), scaled(osc, DEG_PER_RAD), scaled(get("phistep_deg"), DEG_PER_RAD)
     )  # fmt: skip
     if get("source_path"):
         n_sources = len((GOLDEN / "inputs" / get("source_path")).read_text().split("\n")) - 1
@@ -59,7 +61,7 @@ def derived(args):
     sample = [scaled(get(f"sample_{axis}_mm"), 1e3) for axis in "xyz"]
     cells, _ = steps.cells_from_sample_size(sample, edges * 1e-10, n_cells, get("beamsize_mm") / 1e3)
     auto = steps.auto_oversample(
-        edges * 1e-10, cells, wavelength * 1e-10, get("distance_mm") / 1e3, get("pixel_mm") / 1e3
+        max(edges * cells) * 1e-10, wavelength * 1e-10, get("distance_mm") / 1e3, get("pixel_mm") / 1e3
     )  # fmt: skip
     photons = steps.fluence(get("flux_per_s"), get("exposure_s"), get("beamsize_mm") / 1e3, get("fluence_per_m2"))
     return {
@@ -147,8 +149,8 @@ COMPLETED = [
     ("phi", (None, 1.0, None), (2, 1.0, 0.5)),
     ("phi", (None, 1.0, 0.3), (4, 1.0, 0.3)),
     ("phi", (None, 0.0, None), (2, 0.0, 0.0)),
-    ("phi", (3, None, None), (3, 1 / steps.RADIAN, 1 / steps.RADIAN / 3)),
-    ("phi", (0, None, None), (1, 1 / steps.RADIAN, 1 / steps.RADIAN)),
+    ("phi", (3, None, None), (3, 1 / DEG_PER_RAD, 1 / DEG_PER_RAD / 3)),
+    ("phi", (0, None, None), (1, 1 / DEG_PER_RAD, 1 / DEG_PER_RAD)),
     ("phi", (3, None, 0.3), (2, 0.3, 0.3)),
     ("phi", (4, 1.0, None), (4, 1.0, 0.25)),
     ("phi", (3, 0.0, None), (3, 0.0, 0.0)),
@@ -222,10 +224,12 @@ def test_cells_from_sample_size():
 
 
 def test_oversampling():
-    edges = (62e-10, 71e-10, 83e-10)
-    assert steps.auto_oversample(edges, (6, 6, 6), 1.2e-10, 0.06, 0.4e-3) == 9
-    assert steps.auto_oversample(edges, (1, 1, 1), 1.2e-10, 60.0, 0.1e-3) == 1
-    assert steps.auto_oversample(edges, (6, 6, 6), 1.2e-10, -0.06, 0.4e-3) == 1
+    crystal = nb.Crystal((62.0, 71.0, 83.0), n_cells=(6, 6, 6))
+    size = crystal.shape.resolved_length_A((62.0, 71.0, 83.0), (6.0, 6.0, 6.0)) * 1e-10
+    assert size == pytest.approx(6 * 83e-10)
+    assert steps.auto_oversample(size, 1.2e-10, 0.06, 0.4e-3) == 9
+    assert steps.auto_oversample(size / 6, 1.2e-10, 60.0, 0.1e-3) == 1
+    assert steps.auto_oversample(size, 1.2e-10, -0.06, 0.4e-3) == 1
     assert steps.choose_oversample(None, 9) == (9, None)
     assert steps.choose_oversample(9, 9) == (9, None)
     assert steps.choose_oversample(2, 9) == (2, "-oversample 2 is kept, though the spots need 9")
@@ -244,7 +248,7 @@ def test_interpolation_is_for_small_crystals(given, cells, expected):
     [
         lambda: steps.complete_steps(None, 1.0, 1e-300, "divergence"),
         lambda: steps.complete_phi(None, 1.0, 1e-300),
-        lambda: steps.auto_oversample((1e-8,) * 3, (1, 1, 1), 1e-300, 1e-300, 1e-4),
+        lambda: steps.auto_oversample(1e-8, 1e-300, 1e-300, 1e-4),
         lambda: steps.cells_from_sample_size((1e30,) * 3, (1e-8,) * 3, (1, 1, 1), 1e30),
         lambda: steps.layer_attenuation(1e-322, 1e-4),
         lambda: steps.pixel_count(None, 1e-4, 1e-3),

@@ -8,8 +8,8 @@ from jax.test_util import check_grads
 from small import factors_grid
 
 import nanobrag_jax as nb
+from nanobrag_jax.numerics.vectors import Vec3
 from nanobrag_jax.structure_factors import can_interpolate, lookup_grid, nearest, tricubic
-from nanobrag_jax.vectors import Vec3
 
 MIN = (-2, -3, 1)
 SHAPE = (7, 8, 9)
@@ -83,6 +83,7 @@ def test_tricubic_interpolates_amplitudes_not_intensities():
     np.testing.assert_allclose(tricubic(flat, at(*inside_points())), 5.0, rtol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [inside_points(), [0.25, 0.5, 4.75]], ids=["many", "one"])
 def test_tricubic_derivatives_in_place_and_amplitudes(points):
     def interpolated(amplitudes, hkl):

@@ -9,11 +9,11 @@ import pytest
 from golden import CASES, GOLDEN, INPUTS, SUPERVISOR, absent, case_of, images_of
 
 import nanobrag_jax as nb
+from nanobrag_jax.command.trace import main
 from nanobrag_jax.compare import compare_traces
 from nanobrag_jax.errors import InputError
 from nanobrag_jax.trace import trace_pixel
-from nanobrag_jax.trace.command import main
-from nanobrag_jax.trace_record import GEOMETRY, NAMES, read_traces, trace_of
+from nanobrag_jax.trace.record import GEOMETRY, NAMES, read_traces, trace_of
 
 GOLDEN_TOLERANCE = 1e-9
 """Relative, for every name. The worst of the cases is 2e-11."""
@@ -173,6 +173,7 @@ def test_consecutive_pixels_show_the_hand_over():
     assert spec.carried is None and all(step["rotated"] for step in spec.phi_steps)
 
 
+@pytest.mark.slow
 def test_a_step_of_angle_zero_amid_others_takes_the_step_before_it():
     experiment = small(*"-phi -1 -osc 3 -phisteps 3".split())
     image = np.zeros((11, 14))
@@ -184,6 +185,7 @@ def test_a_step_of_angle_zero_amid_others_takes_the_step_before_it():
     assert stale.carried.used
 
 
+@pytest.mark.slow
 def test_the_source_is_the_last_pixel_sampled_before():
     """Masked pixels, and pixels of which dmin leaves no sample, hand nothing over."""
     cut = small(*"-dmin 4 -phi 0 -osc 1 -phisteps 3".split())
@@ -324,3 +326,35 @@ def test_golden_traces_are_there():
         absent(GOLDEN / "cases.json")
     assert len(TRACED) == 27 and set(FAST) <= {param.values[0] for param in TRACED}
     assert len(images_of("phi_zero_osc")["float"]) == 96
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "polarized"), [("spec", False), ("c-parity", True)])
+def test_nopolar_beside_oversample_polar(mode, polarized):
+    """The factor that c-parity multiplies with is in the trace; spec has none."""
+    name, pixel = "nopolar_oversample_polar_1x1", (40, 60)
+    experiment = experiment_of(name, mode, "-nopolar")
+    trace = trace_pixel(experiment, *pixel, mode)
+    assert trace["polar"] == pytest.approx(kahn_factor_of(trace) if polarized else 1.0, rel=1e-12)
+    assert (trace["polar"] != 1.0) == polarized
+    assert product(trace) == pytest.approx(trace["I_pixel_final"], rel=1e-9)
+    if mode == "c-parity":
+        assert np.float32(trace["I_pixel_final"]) == pytest.approx(images_of(name)["float"][pixel], rel=1e-6)
+
+
+def kahn_factor_of(trace):
+    """The polarisation factor of Kahn factor 0.9 with p along z and the beam along x, from the trace's directions."""
+    _, y, z = trace["diffracted_vec"]
+    cosine = trace["cos_2theta"]
+    return 0.5 * (1 + cosine**2 - 0.9 * (z * z - y * y))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "factor"), [("spec", 216 * 0.723601254558268), ("c-parity", 0.0)])
+def test_the_middle_of_a_round_spot(mode, factor):
+    """At the direct beam, where the reference's formula cancels to nothing."""
+    trace = trace_pixel(experiment_of("round_direct_beam_phi", mode), 21, 23, mode)
+    assert max(map(abs, trace["hkl_frac"])) < 1e-12
+    assert trace["F_latt"] == pytest.approx(factor, rel=1e-12)
+    assert [step["F_latt"] for step in trace.phi_steps] == pytest.approx([factor] * 3, rel=1e-12)
+    assert (trace["I_pixel_final"] > 0) == (mode == "spec")

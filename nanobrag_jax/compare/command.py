@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..formats.read import read_image
 from ..io.atomic import check_writable, write_whole
-from ..trace_record import Trace, read_traces
+from ..trace.record import Trace, read_traces
 from .bundle import Bundle
 from .images import ImageComparison, Thresholds, compare_images
 from .pictures import require_matplotlib, write_picture
-from .read_image import read_image
 from .run import run_both
 from .traces import TOLERANCE, compare_traces
 

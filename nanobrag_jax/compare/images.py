@@ -137,10 +137,15 @@ def compare_images(
 ) -> ImageComparison:
     """How image B differs from image A, over the pixels of a region that a mask keeps.
 
-    **Arguments:** `a`, `b` (slow, fast) of one shape; `roi`: both ends included; `mask` (slow, fast): compared where
-    not 0; `num_peaks`: A's strongest peaks, which are sought among twice as many of B's (so that a change of rank at
-    the end of the list loses none); `peak_radius`: largest distance of a pair, pixels; `num_largest`: how many
-    pixels to list.
+    **Arguments:**
+
+    - `a`, `b` (slow, fast): of one shape;
+    - `roi`: both ends included;
+    - `mask` (slow, fast): compared where not 0;
+    - `num_peaks`: A's strongest peaks, which are sought among twice as many of B's (so that a change of rank at the end
+      of the list loses none);
+    - `peak_radius`: largest distance of a pair, pixels;
+    - `num_largest`: how many pixels to list.
 
     **Raises** `InputError` for shapes that do not fit, a region without pixels, values that are not finite, and for
     images without variation, of which no correlation exists.

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..io.raw import read_raw
-from ..io.smv import read_smv
+from ..formats.raw import read_raw
+from ..formats.smv import read_smv
 
 OURS = (sys.executable, "-m", "nanobrag_jax")
 _LAST_WORDS = 300

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..errors import InputError
-from ..trace_record import FIRST_STEP, NAMES, SCALING, Trace, Value, numbers_of
+from ..trace.record import FIRST_STEP, NAMES, SCALING, Trace, Value, numbers_of
 
 TOLERANCE = 1e-6
 _STEP_ORDER = ("layer", "phi_tic", "phi_deg", "kept", "rotated", "interpolated")

@@ -6,16 +6,23 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
-from ..amorphous import Amorphous
+from ..beam import Beam
+from ..crystal import Crystal
+from ..detector import Detector
 from ..errors import InputError
-from ..experiment import Beam, Crystal, Detector, Goniometer, Sampling
+from ..experiment import Sampling
+from ..goniometer import Goniometer
+from ..mosaicity import AbstractMosaicity, CapMosaicity
+from ..scatterers import AbstractScatterer, Amorphous
+from ..spot_shapes import SPOT_SHAPES, AbstractSpotShape
 from ..structure_factors import StructureFactors
+from ..typing import Auto
 
 PARTS: dict[str, type] = {
     "crystal": Crystal,
@@ -25,22 +32,24 @@ PARTS: dict[str, type] = {
     "structure_factors": StructureFactors,
     "sampling": Sampling,
 }
-"""Parts of an experiment, in the order of the file."""
+"""Parts of an experiment, in the order of the file; the scatterers follow."""
 
-OPTIONAL_PARTS: dict[str, type] = {"amorphous": Amorphous}
-"""Parts that an experiment may do without; after the others."""
+KINDS: dict[type, dict[str, type]] = {
+    AbstractMosaicity: {"cap": CapMosaicity},
+    AbstractSpotShape: {name: type(shape) for name, shape in SPOT_SHAPES.items()},
+    AbstractScatterer: {"amorphous": Amorphous},
+}
+"""Of what may be of several kinds, the name of each kind in a file and its class."""
 
-KINDS = PARTS | OPTIONAL_PARTS
-
-_PANEL_STACKED = ("mask",)
-"""Arrays that may have a leading axis of panels."""
+_ONLY_GIVEN = ("mosaic_spread_deg",)
+"""Numbers that a constructor takes and a class does not keep under that name."""
 
 
 class Rule(NamedTuple):
     """What one key may hold."""
 
     kind: str
-    """number, array, flags (an array of true and false), whole, whole numbers, switch, or word."""
+    """number, array, flags (an array of true and false), whole, whole numbers, switch, word, or part."""
     optional: bool = False
     """Whether null is allowed."""
     axes: tuple[str, ...] = ()
@@ -48,6 +57,10 @@ class Rule(NamedTuple):
     choices: tuple[str, ...] = ()
     count: int = 0
     """Of whole numbers: how many."""
+    stacked: bool = False
+    """Of an array: whether it may have a leading axis of panels."""
+    kinds: type | None = None
+    """Of a part that may be of several kinds: their abstract class."""
 
     @property
     def words(self) -> str:
@@ -61,27 +74,33 @@ class Rule(NamedTuple):
             "whole numbers": f"{self.count} whole numbers",
             "switch": "true or false",
             "word": f"one of {', '.join(self.choices)}",
+            "part": f"a table of keys or a name, of kind {', '.join(KINDS[self.kinds]) if self.kinds else ''}",
         }[self.kind]
         return base + (" or null" if self.optional else "")
 
 
 @cache
-def rules_of(part: str) -> dict[str, Rule]:
-    """The keys of a part: the fields of its class, and whole numbers that only its constructor takes."""
-    kind = KINDS[part]
+def rules_of(kind: type) -> dict[str, Rule]:
+    """The keys of a part: the fields of its class, and numbers that only its constructor takes."""
     hints = typing.get_type_hints(kind)
     found = {field.name: _rule(hints[field.name]) for field in dataclasses.fields(kind)}
     for name, parameter in inspect.signature(kind.__init__).parameters.items():
-        if name not in found and parameter.annotation is int:
+        if name in found or name == "self":
+            continue
+        if parameter.annotation in (int, int | Auto):
             found[name] = Rule("whole")
+        elif name in _ONLY_GIVEN:
+            found[name] = Rule("number")
     return found
 
 
 def _rule(hint: Any) -> Rule:
-    optional = False
+    optional, stacked = False, False
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        optional = True
-        (hint,) = (each for each in typing.get_args(hint) if each is not type(None))
+        given = [each for each in typing.get_args(hint) if each is not type(None)]
+        optional, stacked, hint = len(given) < len(typing.get_args(hint)), len(given) == 2, given[0]
+    if hint in KINDS:
+        return Rule("part", optional, kinds=hint)
     if typing.get_origin(hint) is typing.Literal:
         return Rule("word", optional, choices=typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
@@ -92,7 +111,7 @@ def _rule(hint: Any) -> Rule:
         return Rule("whole", optional)
     axes = tuple(hint.dim_str.split())
     if "bool" in hint.dtypes:
-        return Rule("flags", optional, axes)
+        return Rule("flags", optional, axes, stacked=stacked)
     return Rule("array" if axes else "number", optional, axes)
 
 
@@ -106,7 +125,7 @@ def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:
             raise InputError(f"{where}{key} is unknown: {hint}")
 
 
-def value_of(name: str, key: str, rule: Rule, value: Any, sizes: dict[str, tuple[int, str]]) -> Any:
+def value_of(name: str, rule: Rule, value: object, sizes: dict[str, tuple[int, str]]) -> object:
     """The value of a key for the constructor: None, a Python value, or a numpy array.
 
     **Arguments:** `name`: the full one, for messages; `value`: as in the file, or an array; `sizes`: lengths of shared
@@ -117,7 +136,7 @@ def value_of(name: str, key: str, rule: Rule, value: Any, sizes: dict[str, tuple
     if value is None and rule.optional:
         return None
     if rule.kind in ("number", "array", "flags"):
-        return _array(name, key, rule, value, sizes)
+        return _array(name, rule, value, sizes)
     if rule.kind == "whole" and _is_whole(value):
         return int(value)
     if rule.kind == "whole numbers" and isinstance(value, list) and len(value) == rule.count:
@@ -128,11 +147,11 @@ def value_of(name: str, key: str, rule: Rule, value: Any, sizes: dict[str, tuple
     raise InputError(f"{name} must be {rule.words}, got {shown(value)}")
 
 
-def _is_whole(value: Any) -> TypeGuard[float]:
+def _is_whole(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == math.floor(value)
 
 
-def _array(name: str, key: str, rule: Rule, value: Any, sizes: dict[str, tuple[int, str]]) -> np.ndarray:
+def _array(name: str, rule: Rule, value: object, sizes: dict[str, tuple[int, str]]) -> np.ndarray:
     if isinstance(value, np.ndarray):
         array = value
     else:
@@ -145,7 +164,7 @@ def _array(name: str, key: str, rule: Rule, value: Any, sizes: dict[str, tuple[i
             raise InputError(f"{name} must be {rule.words} in rows of one length, got {shown(value)}") from None
     if array.dtype.kind not in ("b" if rule.kind == "flags" else "f"):
         raise InputError(f"{name} must be {rule.words}, got an array of {array.dtype}")
-    shape = array.shape[1:] if key in _PANEL_STACKED and array.ndim == len(rule.axes) + 1 else array.shape
+    shape = array.shape[1:] if rule.stacked and array.ndim == len(rule.axes) + 1 else array.shape
     got = " x ".join(str(n) for n in array.shape) or "a single one"
     if len(shape) != len(rule.axes):
         raise InputError(f"{name} must be {rule.words}, got {got}: {shown(value)}")
@@ -160,7 +179,7 @@ def _array(name: str, key: str, rule: Rule, value: Any, sizes: dict[str, tuple[i
     return array
 
 
-def _leaves(value: Any):
+def _leaves(value: object) -> Iterator[object]:
     if isinstance(value, list):
         for each in value:
             yield from _leaves(each)
@@ -168,7 +187,7 @@ def _leaves(value: Any):
         yield value
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value of the file as it can stand in a message."""
     import json
 

@@ -1,30 +1,36 @@
 """Which effects a detector has, and how strong they are."""
 
-from typing import Literal
-
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from nanobrag_jax import checks
-from nanobrag_jax.checks import optional_leaf
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.typing import Mask, Scalar
-
-PSF_SHAPES = ("gauss", "fiber")
+from .. import checks
+from ..checks import optional_leaf
+from ..constants import PSF_SHAPES
+from ..errors import InputError
+from ..typing import Mask, PsfShape, Scalar
 
 
 class DetectorEffects(eqx.Module):
     """The effects of a detector, in the order in which `detect` applies them. What is None or False is left out.
 
-    **Arguments:** `flicker_percent`: rms change of the beam's intensity from one exposure to the next; `shot_noise`:
-    whether photons are counted instead of expected; `psf`: shape of the point-spread function, gauss or fiber, with
-    `psf_fwhm_pixels` its full width at half maximum and `psf_radius_pixels` how far it reaches (None: over the whole
-    image); `calibration_percent`: rms error of a pixel's sensitivity; `gain_adu_per_photon`; `readout_adu`: rms noise
-    of reading a pixel; `offset_adu`: what an empty pixel reads; `saturation_adu`: the largest reading; `dead_fraction`
-    of the pixels, drawn at random, and `dead_mask` (slow, fast), True where a pixel is dead, read `dead_value_adu`.
-    Calibration errors and dead pixels are the detector's own: `detector_seed` decides where they are, whatever the key
-    of the exposure.
+    **Arguments:**
+
+    - `flicker_percent`: rms change of the beam's intensity from one exposure to the next;
+    - `shot_noise`: whether photons are counted instead of expected;
+    - `psf`: shape of the point-spread function, gauss or fiber;
+    - `psf_fwhm_pixels`: its full width at half maximum;
+    - `psf_radius_pixels`: how far it reaches, None for over the whole image;
+    - `calibration_percent`: rms error of a pixel's sensitivity;
+    - `gain_adu_per_photon`: reading of one photon;
+    - `readout_adu`: rms noise of reading a pixel;
+    - `offset_adu`: what an empty pixel reads;
+    - `saturation_adu`: the largest reading;
+    - `dead_fraction`: of the pixels, drawn at random, which read `dead_value_adu`;
+    - `dead_mask` (slow, fast): True where a pixel reads that, too;
+    - `dead_value_adu`: 0 unless given;
+    - `detector_seed`: decides where calibration errors and dead pixels are, whatever the key of the exposure: they are
+      the detector's own.
 
     **Raises** `InputError` for strengths that are out of range. Source: docs/detector.md.
     """
@@ -40,7 +46,7 @@ class DetectorEffects(eqx.Module):
     dead_mask: Mask | None
     dead_value_adu: Scalar | None
     shot_noise: bool = eqx.field(static=True)
-    psf: Literal["gauss", "fiber"] | None = eqx.field(static=True)
+    psf: PsfShape | None = eqx.field(static=True)
     psf_radius_pixels: int | None = eqx.field(static=True)
     detector_seed: int = eqx.field(static=True)
 
@@ -49,7 +55,7 @@ class DetectorEffects(eqx.Module):
         *,
         flicker_percent=None,
         shot_noise: bool = False,
-        psf: Literal["gauss", "fiber"] | None = None,
+        psf: PsfShape | None = None,
         psf_fwhm_pixels=None,
         psf_radius_pixels: int | None = None,
         calibration_percent=None,

@@ -10,14 +10,16 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, ScalarLike
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.noise import DEFAULT_SEED, OVERLOAD_LEVEL, NoiseImage, poisson_counts
-from nanobrag_jax.pixel_random import Seed, as_key, pixel_normal, pixel_uniform, stream
-from nanobrag_jax.typing import Image
-
+from ..constants import LARGEST_COUNT
+from ..errors import InputError
+from ..numerics.pixel_random import Seed, as_key, pixel_normal, pixel_uniform, stream
+from ..typing import Image
+from ..window import window_of
 from .config import DetectorEffects
+from .photon_noise import DEFAULT_SEED, NoiseImage, poisson_counts
 from .psf import spread
 
 _FLICKER, _READOUT, _CALIBRATION, _DEAD, _PANELS = 1, 2, 3, 4, 0x100
@@ -34,7 +36,8 @@ def detect(
 
     Pure; may be jitted, and mapped over images, strengths and keys. A pixel's random numbers depend on key, panel and
     place only. Differentiable in image and strengths, all but the counting of photons, whose derivative is zero: leave
-    `shot_noise` out to differentiate through everything else. **Raises** `InputError` for a dead_mask that does not
+    `shot_noise` out to differentiate through everything else. A jax array cannot be written into: `np.array(detect(…))`
+    is a copy of one's own that can. **Raises** `InputError` for a dead_mask that does not
     fit. Source: docs/detector.md.
     """
     if image.ndim == 3:
@@ -94,12 +97,27 @@ def _finished(image: Image, effects: DetectorEffects, panel: ScalarLike) -> Imag
     if effects.saturation_adu is not None:
         image = jnp.minimum(image, effects.saturation_adu.astype(image.dtype))
     value = jnp.zeros((), image.dtype) if effects.dead_value_adu is None else effects.dead_value_adu.astype(image.dtype)
+    for dead in _dead(effects, _places(image), panel):
+        image = jnp.where(dead, value, image)
+    return image
+
+
+def _dead(effects: DetectorEffects, places: Array, panel: ScalarLike) -> list[Array]:
+    """Where pixels are dead: those that are drawn, and those that are named."""
+    found = []
     if effects.dead_fraction is not None:
         own = stream(_panel_key(as_key(effects.detector_seed), panel), _DEAD)
-        image = jnp.where(pixel_uniform(own, _places(image)) < effects.dead_fraction, value, image)
-    if effects.dead_mask is not None:
-        image = jnp.where(effects.dead_mask, value, image)
-    return image
+        found.append(pixel_uniform(own, places) < effects.dead_fraction)
+    return found if effects.dead_mask is None else [*found, effects.dead_mask]
+
+
+def dead_pixels(effects: DetectorEffects, shape: tuple[int, int], *, panel: int = 0) -> np.ndarray | None:
+    """True where a detector's pixels (slow, fast) are dead, whatever the exposure; None for a detector without.
+
+    **Arguments:** `shape`: (slow, fast); `panel`: which panel it is.
+    """
+    found = _dead(effects, jnp.arange(shape[0] * shape[1], dtype=jnp.uint32).reshape(shape), panel)
+    return None if not found else np.logical_or.reduce([np.asarray(x) for x in found])
 
 
 def noise_image(
@@ -125,9 +143,8 @@ def _whole_numbers(
 ) -> NoiseImage:
     photons = _counted(image, effects, key, panel)
     analog = _analog(photons, effects, key, panel)
-    read = jnp.clip(jnp.round(_finished(analog, effects, panel)), 0.0, OVERLOAD_LEVEL)
-    limit = OVERLOAD_LEVEL if effects.saturation_adu is None else effects.saturation_adu
-    fast_min, fast_max, slow_min, slow_max = roi or (0, image.shape[1] - 1, 0, image.shape[0] - 1)
-    window = (slice(slow_min, slow_max + 1), slice(fast_min, fast_max + 1))
+    read = jnp.clip(jnp.round(_finished(analog, effects, panel)), 0.0, LARGEST_COUNT)
+    limit = LARGEST_COUNT if effects.saturation_adu is None else effects.saturation_adu
+    window = window_of((image.shape[0], image.shape[1]), roi).slices
     inside = jnp.zeros(image.shape, jnp.uint16).at[window].set(read[window].astype(jnp.uint16))
     return NoiseImage(inside, jnp.sum(photons.astype(float)), jnp.sum(analog[window] > limit))

@@ -7,14 +7,15 @@ middle of a pixel; a pixel collects what falls on its square.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import erf
 from jaxtyping import Float, ScalarLike
 
-from nanobrag_jax.typing import Image
+from ..checks import one_of
+from ..typing import Image
 
 SIGMA_PER_FWHM = 1.0 / math.sqrt(8.0 * math.log(2.0))
 G_PER_FWHM = 0.5 / math.sqrt(2.0 ** (2.0 / 3.0) - 1.0)
@@ -30,6 +31,8 @@ def spread(image: Image, shape: str, fwhm_pixels: ScalarLike, radius_pixels: int
     farther along either axis is lost, None for no limit. Light that leaves the image is lost too. By Fourier
     transforms, on a plane large enough that nothing comes back at the opposite edge: rounding leaves about 1e-16 of the
     brightest pixel everywhere (1e-7 in single precision), of either sign.
+
+    **Raises** `InputError` for another shape.
     """
     reach = [n - 1 if radius_pixels is None else min(radius_pixels, n - 1) for n in image.shape]
     padded = [fast_length(n + r) for n, r in zip(image.shape, reach, strict=True)]
@@ -58,10 +61,14 @@ def fast_length(least: int) -> int:
 def psf_kernel(
     shape: str, fwhm_pixels: ScalarLike, sizes: Sequence[int], radius_pixels: int | None = None
 ) -> Float[Array, "slow fast"]:
-    """Fraction of a pixel's light that reaches the pixel (i, j) away from it, for i and j from 0; `sizes`: how many."""
+    """Fraction of a pixel's light that reaches the pixel (i, j) away from it, for i and j from 0.
+
+    **Arguments:** as for `spread`; `sizes`: how many. **Raises** `InputError` for an unknown shape.
+    """
+    one_of("psf", shape, _KERNELS)
     width = jnp.asarray(fwhm_pixels)
     distances = [jnp.arange(n, dtype=width.dtype) for n in sizes]
-    kernel = (_gauss if shape == "gauss" else _fiber)(width, *distances)
+    kernel = _KERNELS[shape](width, *distances)
     if radius_pixels is None:
         return kernel
     slow, fast = (d <= radius_pixels for d in distances)
@@ -85,3 +92,6 @@ def _fiber(fwhm: Array, slow: Array, fast: Array) -> Array:
     # the value in the middle of the pixel, and its curvature for the rest
     series = g / (2.0 * math.pi) * square**-1.5 * (1.0 + (3.0 - 5.0 * g * g / square) * 3.0 / (24.0 * square))
     return series.at[: exact.shape[0], : exact.shape[1]].set(exact)
+
+
+_KERNELS: dict[str, Callable[[Array, Array, Array], Array]] = {"gauss": _gauss, "fiber": _fiber}

@@ -10,13 +10,26 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..flags import EV_ANGSTROM
-from .lab import Lab, PanelPlace
+from ..constants import EV_ANGSTROM, LARGEST_COUNT, LARGEST_INT32
+from ..errors import InputError
+from ..io.text import one_line
+from .image_format import FileContent, Image, ImageFormat, Requirement, Shape, image_name
+from .setup import (
+    VISIBLE_PIXELS,
+    Lab,
+    Setup,
+    curved_note,
+    offset_note,
+    plain_misfit_pixels,
+    spindle_misfit,
+    unpolarised_note,
+)
+from .whole_numbers import as_whole_numbers
 
 DATE = "1970-01-01T00:00:00.000"
 """No real one: the same run writes the same bytes."""
 
-_VISIBLE_PIXELS = 0.01
+_NOT_SIMULATED, _DEAD = -1, -2
 _SEPARATOR = "--CIF-BINARY-FORMAT-SECTION--"
 
 
@@ -24,7 +37,10 @@ def cbf_pieces(image: NDArray[np.int32], lab: Lab, panel: int, largest: int) -> 
     """What an int32 image (slow, fast) of a panel looks like as a miniCBF file.
 
     **Arguments:** `largest`: the highest count that a pixel can have, for the header.
+
+    **Raises** `InputError` for pixels that are too far apart for the compression.
     """
+    _check_span(image)
     packed = byte_offset(image)
     slow, fast = image.shape
     lines = [
@@ -35,7 +51,7 @@ def cbf_pieces(image: NDArray[np.int32], lab: Lab, panel: int, largest: int) -> 
         '_array_data.header_convention "GENERIC_MINI"',  # PILATUS would promise a Pilatus's modules
         "_array_data.header_contents",
         ";",
-        *(f"# {line}" for line in header_lines(lab, panel, largest)),
+        *(f"# {line}" for line in header_lines(lab, panel, largest, int(np.count_nonzero(image < 0)))),
         ";",
         "",
         "_array_data.data",
@@ -60,8 +76,8 @@ def cbf_pieces(image: NDArray[np.int32], lab: Lab, panel: int, largest: int) -> 
     return [head, packed, f"\r\n{_SEPARATOR}--\r\n;\r\n".encode("ascii")]
 
 
-def header_lines(lab: Lab, panel: int, largest: int) -> list[str]:
-    """The lines of the header, without their `# `."""
+def header_lines(lab: Lab, panel: int, largest: int, excluded: int = 0) -> list[str]:
+    """The lines of the header, without their `# `. **Arguments:** `excluded`: how many pixels are marked."""
     place = lab.panels[panel]
     pixel_m = place.pixel_mm * 1e-3
     sensor = [f"Silicon sensor, thickness {place.sensor_mm * 1e-3:.6f} m"] if place.sensor_mm > 0 else []
@@ -76,7 +92,7 @@ def header_lines(lab: Lab, panel: int, largest: int) -> list[str]:
         "Tau = 0 s",
         f"Count_cutoff {largest} counts",
         f"Threshold_setting: {EV_ANGSTROM / lab.wavelength_A / 2:.0f} eV",
-        "N_excluded_pixels = 0",
+        f"N_excluded_pixels = {excluded}",
         f"Wavelength {lab.wavelength_A:.10g} A",
         f"Detector_distance {place.distance_mm * 1e-3:.10g} m",
         f"Beam_xy {beam} pixels",
@@ -98,34 +114,33 @@ def _numbers(values: Sequence[float] | NDArray[np.float64]) -> str:
     return " ".join(f"{x + 0.0:.12g}" for x in values)
 
 
-def misplaced_pixels(place: PanelPlace) -> float:
-    """By how many pixels a corner is off for a reader that knows the header's own words only.
-
-    Such a reader has the detector perpendicular to the beam, fast along x and slow along −y of the `Lab_` frame.
-    """
-    slow, fast = place.pixels
-    apart = []
-    for f, s in ((0, 0), (fast, 0), (0, slow), (fast, slow)):
-        plain = [f - place.beam_pixels[0], place.beam_pixels[1] - s, -place.distance_mm / place.pixel_mm]
-        true = place.origin_mm / place.pixel_mm + f * place.fast + s * place.slow
-        apart.append(np.linalg.norm(true - plain))
-    return float(max(apart))
-
-
 def unsaid(lab: Lab) -> list[str]:
     """What the header's own words do not say of this geometry, one sentence each."""
-    worst = max(misplaced_pixels(place) for place in lab.panels)
+    worst = max(plain_misfit_pixels(place) for place in lab.panels)
     found = []
-    if worst > _VISIBLE_PIXELS:
+    if worst > VISIBLE_PIXELS:
         found.append(
             "most readers of miniCBF take the detector to be perpendicular to the beam, fast along x and slow along "
-            f"-y: here that is wrong by up to {worst:.3g} pixels; the Lab_ lines of the header are right, and so is a "
-            "NeXus file (.h5)"
+            f"-y: here that is wrong by up to {worst:.3g} pixels; the Lab_ lines of the header are right, and so are a "
+            "NeXus file (.h5) and the experiment list of -exptfile (to_expt): dials.import … reference_geometry=FILE"
         )
-    if lab.osc_deg != 0 and np.linalg.norm(lab.spindle - (1.0, 0.0, 0.0)) > 1e-6:
-        axis = " ".join(f"{x + 0.0:.4g}" for x in lab.spindle)
+    axis = spindle_misfit(lab)
+    if axis is not None:
         found.append(f"most readers of miniCBF take the spindle to be along x: here it is along {axis}")
     return found
+
+
+def marked(counts: NDArray[np.int32], setup: Setup, panel: int) -> NDArray[np.int32]:
+    """Counts with −1 in pixels that were not simulated and −2 in dead ones, as Pilatus detectors have it."""
+    away, dead = setup.unused[panel], setup.reading.dead_pixels(panel)
+    if away is None and dead is None:
+        return counts
+    counts = counts.copy()
+    if dead is not None:
+        counts[dead] = _DEAD
+    if away is not None:
+        counts[away] = _NOT_SIMULATED
+    return counts
 
 
 def byte_offset(image: NDArray[np.int32]) -> bytes:
@@ -156,3 +171,58 @@ def _put(packed: NDArray[np.uint8], starts: NDArray[np.int64], content: bytes | 
     else:
         rows = content.view(np.uint8).reshape(len(content), content.itemsize)
     packed[starts[:, None] + np.arange(rows.shape[1])] = rows
+
+
+def _check_span(image: NDArray[np.int32]) -> None:
+    lowest, highest = min(0, int(image.min())), int(image.max())
+    if highest - lowest > LARGEST_INT32:
+        raise InputError(
+            f"the format holds pixels up to {LARGEST_INT32} apart, the image goes from {lowest} to {highest}"
+        )
+
+
+def read_cbf(path: str) -> Image:
+    """The pixels of a CBF file, read by fabio. **Raises** `InputError` for a file that it cannot read."""
+    import fabio
+
+    try:
+        with fabio.open(path) as image:
+            return np.asarray(image.data)
+    except Exception as error:  # the reader raises many kinds for a damaged file
+        raise InputError(f"{image_name(path)} is not a CBF file that can be read: {one_line(error)}") from error
+
+
+class MiniCbf(ImageFormat):
+    """A file for each panel; any CBF file is read."""
+
+    name = "cbf"
+    label = "miniCBF"
+    extensions = (".cbf",)
+    foreign = "decides"
+    holds_numbers = True
+    has_datasets = False
+    needs_to_write = None
+    needs_to_read = Requirement("fabio", "nanobrag_jax[formats]")
+
+    def unsaid(self, setup: Setup) -> list[str]:
+        """What stands in the `Lab_` lines alone."""
+        return curved_note(setup) + unsaid(setup.lab) + offset_note(setup) + unpolarised_note(setup)
+
+    def write(self, images: Sequence[Image], setup: Setup) -> list[FileContent]:
+        """Counts as int32; photons are rounded. Pixels that were not simulated are −1, dead ones −2."""
+        made = []
+        for panel, image in enumerate(images):
+            stored = LARGEST_COUNT if image.dtype == np.uint16 else LARGEST_INT32
+            largest = stored if setup.reading.saturation is None else int(setup.reading.saturation)
+            counts = marked(as_whole_numbers(image, np.int32), setup, panel)
+            pieces = cbf_pieces(counts, setup.lab, panel, largest)
+            made.append(FileContent(pieces, len(pieces)))
+        return made
+
+    def begins(self, start: bytes) -> bool:
+        """With ###CBF."""
+        return start.startswith(b"###CBF")
+
+    def read(self, path: str, dataset: str, shape: Shape | None) -> Image:
+        """The pixels."""
+        return read_cbf(path)

@@ -3,14 +3,22 @@
 The frame of NXmx (McStas) has the beam along +z; it is the one of `lab` turned half round about y.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from ..constants import NEXUS_ENDINGS
+from ..errors import InputError
+from ..io.text import one_line
 from ..version import __version__
-from .lab import Lab
+from .image_format import FileContent, Image, ImageFormat, Requirement, Shape, image_name
+from .setup import PHOTONS, Lab, Reading, Setup, curved_note, offset_note, unpolarised_note
+from .whole_numbers import as_stored_numbers
+
+if TYPE_CHECKING:
+    import h5py
 
 DATE = "1970-01-01T00:00:00Z"
 """No real one: the same run writes the same bytes."""
@@ -20,16 +28,20 @@ _CHUNK_BYTES = 1 << 20
 _SLICE_BYTES = 1 << 24
 _NOT_SIMULATED = 1 << 8  # the bit of NXmx for a mask of the user's
 _GAP = 1
+_DEAD = 1 << 1
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_USUAL_DATASETS = ("entry/data/data", "entry/instrument/detector/data", "entry/data/data_000001")
 _ENTRY = "/entry"
 _DETECTOR = "/entry/instrument/detector"
 
 
 def nexus_pieces(
-    images: Sequence[NDArray[Any]], lab: Lab, unused: Sequence[NDArray[np.bool_] | None]
+    images: Sequence[Image], lab: Lab, unused: Sequence[NDArray[np.bool_] | None], reading: Reading = PHOTONS
 ) -> Iterator[bytes | memoryview]:
     """What the images (slow, fast) of all panels look like as one file; an empty piece after each compressed part.
 
-    **Arguments:** `unused` (slow, fast) of each panel: pixels that were not simulated, None for none.
+    **Arguments:** `unused` (slow, fast) of each panel: pixels that were not simulated, None for none; `reading`: what
+    the numbers stand for.
 
     Panels lie under one another in one array, so that viewers without an idea of modules show all of them.
     """
@@ -39,19 +51,18 @@ def nexus_pieces(
     starts = np.concatenate([[0], np.cumsum(rows)]).tolist()
     width = max(image.shape[1] for image in images)
     with h5py.File("image", "w", driver="core", backing_store=False) as file:
-        _describe(file, lab, starts, images[0].dtype)
+        _describe(file, lab, starts, images[0].dtype, reading)
         shape = (starts[-1], width)
         data = _dataset(file, f"{_ENTRY}/data/data", images[0].dtype, shape)
         mask = _dataset(file, f"{_DETECTOR}/pixel_mask", np.dtype(np.uint32), shape, frames=False)
-        for start, image, away in zip(starts, images, unused, strict=False):
+        step = _chunk_rows(images[0].dtype, shape)
+        for panel, (start, image, away) in enumerate(zip(starts, images, unused, strict=False)):
             fast = image.shape[1]
-            step = data.chunks[1]
             for first in range(0, image.shape[0], step):
                 part = image[first : first + step]
                 data[0, start + first : start + first + len(part), :fast] = part
                 yield b""
-            block = np.full((image.shape[0], width), _GAP, np.uint32)
-            block[:, :fast] = 0 if away is None else np.where(away, np.uint32(_NOT_SIMULATED), np.uint32(0))
+            block = _pixel_mask((image.shape[0], width), fast, away, reading.dead_pixels(panel))
             if block.any():
                 mask[start : start + image.shape[0]] = block
         file[f"{_DETECTOR}/data"] = h5py.SoftLink(f"{_ENTRY}/data/data")
@@ -61,29 +72,41 @@ def nexus_pieces(
         yield content[first : first + _SLICE_BYTES]
 
 
-def num_pieces(images: Sequence[NDArray[Any]]) -> int:
+def _pixel_mask(
+    shape: Shape, fast: int, away: NDArray[np.bool_] | None, dead: NDArray[np.bool_] | None
+) -> NDArray[np.uint32]:
+    """The bits of NXmx for a panel whose rows are filled up to the widest panel's."""
+    block = np.full(shape, _GAP, np.uint32)
+    block[:, :fast] = 0
+    for pixels, bit in ((away, _NOT_SIMULATED), (dead, _DEAD)):
+        if pixels is not None:
+            block[:, :fast] |= np.where(pixels, np.uint32(bit), np.uint32(0))
+    return block
+
+
+def num_pieces(images: Sequence[Image]) -> int:
     """About how many pieces `nexus_pieces` gives, for a progress meter."""
     return sum(image.nbytes for image in images) * 2 // _CHUNK_BYTES + 1
 
 
-def _dataset(file: Any, place: str, dtype: np.dtype, shape: tuple[int, int], frames: bool = True) -> Any:
-    rows = max(1, min(shape[0], _CHUNK_BYTES // (shape[1] * dtype.itemsize)))
+def _chunk_rows(dtype: np.dtype, shape: Shape) -> int:
+    """How many rows are compressed together."""
+    return max(1, min(shape[0], _CHUNK_BYTES // (shape[1] * dtype.itemsize)))
+
+
+def _dataset(file: "h5py.File", place: str, dtype: np.dtype, shape: Shape, frames: bool = True) -> "h5py.Dataset":
     lead = (1,) if frames else ()
-    options = {"compression": "gzip", "compression_opts": 2, "shuffle": True, "chunks": (*lead, rows, shape[1])}
+    chunks = (*lead, _chunk_rows(dtype, shape), shape[1])
+    options = {"compression": "gzip", "compression_opts": 2, "shuffle": True, "chunks": chunks}
     return file.create_dataset(place, (*lead, *shape), dtype, track_times=False, **options)
 
 
-def _describe(file: Any, lab: Lab, starts: Sequence[int], dtype: np.dtype) -> None:
+def _describe(file: "h5py.File", lab: Lab, starts: Sequence[int], dtype: np.dtype, reading: Reading) -> None:
     """Everything but the pixels."""
     _group(file, _ENTRY, "NXentry", default="data")
     file.attrs.update(default=_stored("entry"), creator=_stored(f"nanobrag_jax {__version__}"))
-    for name, value in {
-        "definition": "NXmx",
-        "title": "simulated diffraction image",
-        "start_time": DATE,
-        "end_time": DATE,
-        "end_time_estimated": DATE,
-    }.items():
+    said = {"definition": "NXmx", "title": "simulated diffraction image"}
+    for name, value in (said | dict.fromkeys(("start_time", "end_time", "end_time_estimated"), DATE)).items():
         _put(file, f"{_ENTRY}/{name}", value)
     file[f"{_ENTRY}/definition"].attrs["version"] = _stored("1.0")
     _group(file, f"{_ENTRY}/data", "NXdata", signal="data")
@@ -93,16 +116,17 @@ def _describe(file: Any, lab: Lab, starts: Sequence[int], dtype: np.dtype) -> No
     _put(file, f"{_ENTRY}/instrument/name", "nanobrag_jax", short_name="nanobrag_jax")
     _beam(file, lab)
     _sample(file, lab)
-    _detector(file, lab, dtype)
+    _detector(file, lab, dtype, reading)
     for number, place in enumerate(lab.panels):
         _module(file, lab, number, [starts[number], 0], place.pixels)
 
 
-def _beam(file: Any, lab: Lab) -> None:
+def _beam(file: "h5py.File", lab: Lab) -> None:
     here = f"{_ENTRY}/instrument/beam"
     _group(file, here, "NXbeam")
     _put(file, f"{here}/incident_wavelength", lab.wavelength_A, units="angstrom")
-    _put(file, f"{here}/incident_polarization_stokes", lab.stokes)
+    # Q along x, U between x and y: McStas' x is the other way round, and with it the sign of U
+    _put(file, f"{here}/incident_polarization_stokes", lab.stokes * (1.0, 1.0, -1.0, 1.0) + 0.0)
     if lab.spectrum is not None:
         name = "incident_wavelength_1Dspectrum"
         file[f"{here}/incident_wavelength"].attrs["variant"] = name  # readers add an ending to it: not as bytes
@@ -110,7 +134,7 @@ def _beam(file: Any, lab: Lab) -> None:
         _put(file, f"{here}/{name}_weights", lab.spectrum[1])
 
 
-def _sample(file: Any, lab: Lab) -> None:
+def _sample(file: "h5py.File", lab: Lab) -> None:
     """The sample, its spindle, and for an oscillation the way to it: a still depends on nothing."""
     here = f"{_ENTRY}/sample"
     _group(file, here, "NXsample")
@@ -123,7 +147,7 @@ def _sample(file: Any, lab: Lab) -> None:
     _put(file, f"{phi}_increment_set", lab.osc_deg, units="deg")
 
 
-def _detector(file: Any, lab: Lab, dtype: np.dtype) -> None:
+def _detector(file: "h5py.File", lab: Lab, dtype: np.dtype, reading: Reading) -> None:
     first = lab.panels[0]
     _group(file, _DETECTOR, "NXdetector")
     _group(file, f"{_DETECTOR}/transformations", "NXtransformations")
@@ -139,21 +163,39 @@ def _detector(file: Any, lab: Lab, dtype: np.dtype) -> None:
         ("x_pixel_size", first.pixel_mm * 1e-3, "m"),
         ("y_pixel_size", first.pixel_mm * 1e-3, "m"),
         ("sensor_material", "Si", None),
-        ("sensor_thickness", first.sensor_mm * 1e-3, "m"),
+        ("sensor_thickness", sensor_thickness_mm(first.sensor_mm, lab.wavelength_A) * 1e-3, "m"),
         ("count_time", 1.0, "s"),
         ("frame_time", 1.0, "s"),
     ):
         _put(file, f"{_DETECTOR}/{name}", value, **({} if unit is None else {"units": unit}))
-    if np.issubdtype(dtype, np.integer):
-        _put(file, f"{_DETECTOR}/saturation_value", int(np.iinfo(dtype).max))
+    whole = np.issubdtype(dtype, np.integer)
+    if reading.saturation is not None or whole:
+        largest = int(np.iinfo(dtype).max) if reading.saturation is None else int(reading.saturation)
+        _put(file, f"{_DETECTOR}/saturation_value", largest)
+    if whole:
         _put(file, f"{_DETECTOR}/underload_value", 0)
+
+
+def sensor_thickness_mm(sensor_mm: float, wavelength_A: float) -> float:
+    """The thickness to state for a sensor: its own, or almost nothing where there is none to correct for.
+
+    NXmx wants a material and a thickness, and DIALS takes no thickness of 0 (it always corrects for a depth that
+    follows from both, and divides intensities by 1 − exp(−μt/cos α)). A thin sensor has no parallax, but that
+    efficiency would still favour slanted rays. It does not where μt is so small that the difference from 1 is the last
+    bit of double precision, the same one for every angle α up to 60°: 2⁻⁵⁴ < μt/cos α < 3·2⁻⁵⁴. Then intensities have
+    a common factor, and no other correction. For silicon μ is roughly 4.2 λ^2.89 per mm (λ in Å, from 0.35 to 5 Å to
+    a fifth), which is near enough.
+    """
+    if sensor_mm > 0:
+        return sensor_mm
+    return 1.25 * 2.0**-54 / (4.2 * wavelength_A**2.89)
 
 
 def _along_beam(lab: Lab) -> float:
     return float(-lab.panels[0].origin_mm[2])
 
 
-def _module(file: Any, lab: Lab, number: int, start: list[int], size: tuple[int, int]) -> None:
+def _module(file: "h5py.File", lab: Lab, number: int, start: list[int], size: tuple[int, int]) -> None:
     place = lab.panels[number]
     here = f"{_DETECTOR}/module" + (f"_{number:0{len(str(len(lab.panels) - 1))}d}" if len(lab.panels) > 1 else "")
     _group(file, here, "NXdetector_module")
@@ -169,23 +211,34 @@ def _module(file: Any, lab: Lab, number: int, start: list[int], size: tuple[int,
         _axis(file, axis, place.pixel_mm, "mm", "translation", TO_MCSTAS @ vector, offset)
 
 
-def _group(file: Any, place: str, nx_class: str, **attributes: str) -> None:
+def _group(file: "h5py.File", place: str, nx_class: str, **attributes: str) -> None:
     attributes = {"NX_class": nx_class} | attributes
     file.require_group(place).attrs.update({name: _stored(value) for name, value in attributes.items()})
 
 
-def _put(file: Any, place: str, value: Any, **attributes: Any) -> None:
+def _put(file: "h5py.File", place: str, value: ArrayLike, **attributes: ArrayLike) -> None:
     made = file.create_dataset(place, data=_stored(value), track_times=False)
     made.attrs.update({name: _stored(each) for name, each in attributes.items()})
 
 
-def _stored(value: Any) -> Any:
+def _stored(value: ArrayLike) -> ArrayLike:
     """Text in the fixed length that beamlines write it in, and that older readers compare it with."""
     return np.bytes_(value.encode()) if isinstance(value, str) else value
 
 
-def _axis(file: Any, place: str, value: Any, unit: str, kind: str, vector: Any, depends_on: str) -> None:
-    """A transformation; all offsets are zero, the translations hold everything."""
+def _axis(
+    file: "h5py.File", place: str, value: ArrayLike, unit: str, kind: str, vector: ArrayLike, depends_on: str
+) -> None:
+    """A transformation; all offsets are zero, the translations hold everything.
+
+    **Arguments:**
+
+    - `file`, `place`: where to write it.
+    - `value`, `unit`: how far it moves things.
+    - `kind`: translation or rotation.
+    - `vector` (3,): its direction.
+    - `depends_on`: the place of the next transformation, "." for none.
+    """
     _put(
         file,
         place,
@@ -197,3 +250,73 @@ def _axis(file: Any, place: str, value: Any, unit: str, kind: str, vector: Any, 
         offset_units="mm",
         depends_on=depends_on,
     )
+
+
+def read_hdf5(path: str, dataset: str = "") -> Image:
+    """An image or a stack in an HDF5 file: the one of that name, at a usual place, or the only one that there is.
+
+    **Raises** `InputError` for a file that cannot be read, and where the image is not there or cannot be told.
+    """
+    import h5py
+
+    name = image_name(path, dataset)
+    try:
+        with h5py.File(path, "r") as handle:
+            for place in (dataset,) if dataset else _USUAL_DATASETS:
+                found = handle.get(place)
+                if isinstance(found, h5py.Dataset):
+                    return np.asarray(found[()])
+            images = _image_datasets(handle)
+            if not dataset and len(images) == 1:
+                return np.asarray(next(iter(images.values()))[()])
+    except (OSError, KeyError, RuntimeError) as error:
+        raise InputError(f"{name} is not an HDF5 file that can be read: {one_line(error)}") from error
+    choice = f"its images are {', '.join(images)}" if images else "it holds no image"
+    missing = f"has no dataset {dataset}" if dataset else "has no dataset at a usual place"
+    raise InputError(f"{name} {missing}; {choice}; say which as {path}::NAME")
+
+
+def _image_datasets(file: "h5py.File") -> Mapping[str, "h5py.Dataset"]:
+    """The datasets of an HDF5 file that may be images, by their place."""
+    import h5py
+
+    found: dict[str, h5py.Dataset] = {}
+
+    def look(place: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.ndim >= 2 and item.dtype.kind in "iuf":
+            found[place] = item
+
+    file.visititems(look)
+    return found
+
+
+class Nexus(ImageFormat):
+    """One file for all panels; images in other HDF5 files are read too."""
+
+    name = "nexus"
+    label = "NeXus"
+    extensions = NEXUS_ENDINGS
+    foreign = "decides"
+    holds_numbers = True
+    has_datasets = True
+    needs_to_write = Requirement("h5py", "nanobrag_jax[formats]")
+    needs_to_read = Requirement("h5py", "nanobrag_jax[formats]")
+
+    def unsaid(self, setup: Setup) -> list[str]:
+        """All geometry but a curvature can be said."""
+        return curved_note(setup) + offset_note(setup) + unpolarised_note(setup)
+
+    def write(self, images: Sequence[Image], setup: Setup) -> list[FileContent]:
+        """Photons in single precision, integers as they are; all panels in the type that holds each of them."""
+        stored = [as_stored_numbers(image) for image in images]
+        shared = np.result_type(*stored)
+        alike = [image.astype(shared, copy=False) for image in stored]
+        return [FileContent(nexus_pieces(alike, setup.lab, setup.unused, setup.reading), num_pieces(alike))]
+
+    def begins(self, start: bytes) -> bool:
+        """With the mark of HDF5."""
+        return start.startswith(_SIGNATURE)
+
+    def read(self, path: str, dataset: str, shape: Shape | None) -> Image:
+        """A dataset by its place, where it has one."""
+        return read_hdf5(path, dataset)

@@ -7,6 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+from .image_format import FileContent, Image, ImageFormat, Shape, image_name
+from .setup import Setup
+from .whole_numbers import as_float_image
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DARKEST = 253
 """Grey levels go from 0, white, to this one, black."""
 DECADES = 5.0
@@ -55,7 +61,7 @@ def png_pieces(levels: NDArray[np.uint8]) -> list[bytes]:
     packed.append(packer.flush())
     head = struct.pack(">IIBBBBB", fast, slow, 8, 3, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"PLTE", palette), *((b"IDAT", part) for part in packed if part), (b"IEND", b"")]
-    return [b"\x89PNG\r\n\x1a\n", *(_chunk(kind, content) for kind, content in chunks)]
+    return [SIGNATURE, *(_chunk(kind, content) for kind, content in chunks)]
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -125,3 +131,44 @@ def _write(levels: NDArray[np.uint8], slow: int, fast: int, text: str, scale: in
         return
     top, left = min(slow, levels.shape[0] - height), min(fast, levels.shape[1] - width)
     levels[top : top + height, left : left + width] = stamp
+
+
+class Png(ImageFormat):
+    """Previews. What was measured cannot be had from one."""
+
+    name = "png"
+    label = "PNG"
+    extensions = (".png",)
+    foreign = "misleads"
+    holds_numbers = False
+    has_datasets = False
+    needs_to_write = None
+    needs_to_read = None
+
+    def unsaid(self, setup: Setup) -> list[str]:
+        """Nothing is expected of a picture."""
+        return []
+
+    def write(self, images: Sequence[Image], setup: Setup) -> list[FileContent]:
+        """Panels share the scale, and the rings those of the first."""
+        photons = [as_float_image(image) for image in images]
+        scale = grey_range(photons)
+        spacings: list[float] | None = None
+        made = []
+        for panel, image in enumerate(photons):
+            levels = grey_levels(image, *scale)
+            if setup.rings is not None:
+                inverse = setup.rings(panel)
+                spacings = ring_spacings_A(inverse) if spacings is None else spacings
+                draw_rings(levels, inverse, spacings)
+            pieces = png_pieces(levels)
+            made.append(FileContent(pieces, len(pieces)))
+        return made
+
+    def begins(self, start: bytes) -> bool:
+        """With the mark of PNG."""
+        return start.startswith(SIGNATURE)
+
+    def read(self, path: str, dataset: str, shape: Shape | None) -> Image:
+        """Refused: **raises** `InputError`."""
+        raise InputError(f"{image_name(path)} is a preview (PNG): the photons cannot be had from it")

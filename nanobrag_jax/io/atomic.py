@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.text import reason
+from ..errors import InputError
+from .text import reason
 
 Path = str | os.PathLike[str]
 
@@ -18,7 +18,7 @@ def _cannot_write(path: Path, why: str) -> InputError:
 
 
 def _target(path: Path) -> tuple[str, bool]:
-    """Return the file behind `path` (links followed) and whether it is to be written directly; refuse what cannot be.
+    """The file behind `path` (links followed) and whether it is to be written directly; refuse what cannot be.
 
     Directly means: something that exists and is no regular file, such as /dev/null, a terminal or a pipe. Replacing
     that by a new file would be wrong.
@@ -65,9 +65,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     removed on any exception, KeyboardInterrupt included. Links are followed, and an existing file keeps its
     permissions. Existing things that are no regular files (/dev/null, a pipe) are written directly.
 
-    Raises InputError, naming the path and the operating system's reason, where the file cannot be written (missing
-    folder, no permission, a full disk). The block should do nothing that fails for other files: its OSErrors are taken
-    for failures to write this one.
+    **Raises** `InputError`, naming the path and the operating system's reason, where the file cannot be written
+    (missing folder, no permission, a full disk). The block should do nothing that fails for other files: its `OSError`s
+    are taken for failures to write this one.
     """
     target, direct = _target(path)
     try:

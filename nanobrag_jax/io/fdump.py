@@ -7,20 +7,22 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.atomic import write_whole
-from nanobrag_jax.io.hkl import MAX_GRID_POINTS, HklTable
-from nanobrag_jax.io.text import read_bytes
+from ..errors import InputError
+from .atomic import write_whole
+from .hkl import MAX_GRID_POINTS, HklTable
+from .text import read_bytes
 
 # Spelled out, and not "any white space": the first byte of a double may look like white space.
 _HEADER = re.compile(rb"[ \t]*" + rb"[ \t]+".join([rb"([+-]?[0-9]+)"] * 6) + rb"[ \t]*\r?\n\f")
 
 
 def read_fdump(path: str | os.PathLike[str]) -> HklTable:
-    """Return the structure factors of a dump file; every point of the grid counts as given.
+    """The structure factors of a dump file; every point of the grid counts as given.
 
-    The file holds one page, row and column more than the grid has; they are dropped. Raises InputError if the file
-    cannot be read, has no such header, is shorter or longer than the header says, or holds nan or infinity.
+    The file holds one page, row and column more than the grid has; they are dropped.
+
+    **Raises** `InputError` if the file cannot be read, has no such header, is shorter or longer than the header says,
+    or holds nan or infinity.
     """
     data = read_bytes(path, "dump file")
     name = f"dump file {os.fspath(path)!r}"
@@ -51,10 +53,11 @@ def read_fdump(path: str | os.PathLike[str]) -> HklTable:
 
 
 def fdump_bytes(hkl_min: tuple[int, int, int], values: NDArray[np.float64]) -> list[bytes | memoryview]:
-    """Return what the structure factors `values` (nh, nk, nl), from the indices `hkl_min` up, look like as a file.
+    """What the structure factors `values` (nh, nk, nl), from the indices `hkl_min` up, look like as a file.
 
-    What stands at points without a record (the default F, as a rule) is the caller's to fill in. Raises ValueError if
-    there are no points.
+    What stands at points without a record (the default F, as a rule) is the caller's to fill in.
+
+    **Raises** `ValueError` if there are no points.
     """
     if values.ndim != 3 or values.size == 0:
         raise ValueError(f"a dump file needs a grid (nh, nk, nl) with at least one point, got shape {values.shape}")
@@ -64,5 +67,8 @@ def fdump_bytes(hkl_min: tuple[int, int, int], values: NDArray[np.float64]) -> l
 
 
 def write_fdump(path: str | os.PathLike[str], hkl_min: tuple[int, int, int], values: NDArray[np.float64]) -> None:
-    """Write structure factors. Raises InputError if the file cannot be written, ValueError as `fdump_bytes` does."""
+    """Write structure factors.
+
+    **Raises** `InputError` if the file cannot be written, `ValueError` as `fdump_bytes` does.
+    """
     write_whole(path, fdump_bytes(hkl_min, values))

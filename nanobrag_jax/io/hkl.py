@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.number_columns import BadLineError, Table, parse_table
-from nanobrag_jax.io.text import plain_lines, read_bytes, shown
+from ..errors import InputError
+from .number_columns import BadLineError, Table, parse_table
+from .text import plain_lines, read_bytes, shown
 
 MAX_GRID_POINTS = 200_000_000
 _BYTES_PER_POINT = 9  # a double and a truth value
@@ -32,11 +32,13 @@ class HklTable:
 
 
 def read_hkl(path: str | os.PathLike[str]) -> HklTable:
-    """Return the structure factors of a text file.
+    """The structure factors of a text file.
 
     Blank lines and `#` comments are skipped; of records with the same indices the last one counts. Columns after the
     fourth are ignored and indices that are no integers are truncated toward zero, as the reference does, both with a
-    note. Raises InputError, with the number and the text of the line, for a line with fewer than four columns or
+    note.
+
+    **Raises** `InputError`, with the number and the text of the line, for a line with fewer than four columns or
     something that is no finite number; also if the file cannot be read or its grid would not fit into memory.
     """
     name = f"structure-factor file {os.fspath(path)!r}"

@@ -6,8 +6,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.text import finite_number, plain_lines, read_bytes
+from ..errors import InputError
+from .text import finite_number, plain_lines, read_bytes
 
 # Fixed-width columns can leave no space before a minus sign, so a sign that follows a digit starts a new number.
 _WORD = re.compile(r"[+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?(?=[\s+-]|$)|\S+")
@@ -16,10 +16,12 @@ _LEAST_RELATIVE_VOLUME = 1e-9
 
 
 def read_matrix(path: str | os.PathLike[str]) -> NDArray[np.float64]:
-    """Return the orientation matrix (3, 3): rows x, y, z, columns a*, b*, c*, carrying the wavelength as a factor.
+    """The orientation matrix (3, 3): rows x, y, z, columns a*, b*, c*, carrying the wavelength as a factor.
 
-    The first nine numbers of the file count; what follows them (misset angles, cell) is ignored. Raises InputError if
-    the file cannot be read, if one of the nine is missing or not a finite number, or if the matrix is singular.
+    The first nine numbers of the file count; what follows them (misset angles, cell) is ignored.
+
+    **Raises** `InputError` if the file cannot be read, if one of the nine is missing or not a finite number, or if the
+    matrix is singular.
     """
     data = plain_lines(read_bytes(path, "matrix file"))
     name = f"matrix file {os.fspath(path)!r}"

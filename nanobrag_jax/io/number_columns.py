@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.io.text import is_number, shown
+from .text import is_number, shown
 
 _NEWLINE, _SPACE, _PLUS, _MINUS, _DOT, _ZERO = b"\n +-.0"
 _PLAIN = b"0123456789+-. \t\n"
@@ -49,7 +49,7 @@ def _words(text: NDArray[np.uint8]) -> _Words:
 
 
 def _without_further_columns(text: NDArray[np.uint8], words: _Words, columns: int) -> NDArray[np.uint8]:
-    """Return the text with everything after the first so many words of each line blanked out."""
+    """The text with everything after the first so many words of each line blanked out."""
     first_word = np.cumsum(words.per_line) - words.per_line
     column = np.arange(len(words.starts)) - np.repeat(first_word, words.per_line)
     further = column >= columns
@@ -60,7 +60,7 @@ def _without_further_columns(text: NDArray[np.uint8], words: _Words, columns: in
 
 
 def _decimal_places(text: NDArray[np.uint8], words: _Words) -> NDArray[np.int64] | None:
-    """Return the number of digits after each word's point (-1 without one), or None if a word has two points."""
+    """The number of digits after each word's point (-1 without one), or None if a word has two points."""
     points = np.flatnonzero(text == _DOT)
     owner = np.searchsorted(words.starts, points, side="right") - 1
     if np.any(owner[1:] == owner[:-1]):
@@ -73,7 +73,7 @@ def _decimal_places(text: NDArray[np.uint8], words: _Words) -> NDArray[np.int64]
 def _decimal_numbers(
     text: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], places: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Return the values of words made of a sign, digits and a point, or None if one of them is made otherwise.
+    """The values of words made of a sign, digits and a point, or None if one of them is made otherwise.
 
     Digits are summed as whole numbers and divided once by a power of ten, so the result is the correctly rounded one.
     The loop runs over the characters of a word, from its end; each pass handles that character of all words.
@@ -109,7 +109,7 @@ def _decimal_numbers(
 
 
 def _values(data: bytes, text: NDArray[np.uint8], words: _Words, columns: int) -> NDArray[np.float64] | None:
-    """Return the words as numbers (rows, columns), or None if they are not all numbers."""
+    """The words as numbers (rows, columns), or None if they are not all numbers."""
     places = None if data.translate(None, _PLAIN) else _decimal_places(text, words)
     if places is not None:
         table = [array.reshape(-1, columns) for array in (words.starts, words.ends, places)]
@@ -137,11 +137,13 @@ def _bad_line(data: bytes, columns: int, names: str) -> BadLineError:
 
 
 def parse_table(data: bytes, columns: int, names: str) -> Table:
-    """Return the numbers of a text, one row per line that is not blank.
+    """The numbers of a text, one row per line that is not blank.
 
     `names` ("h k l F") is what the columns are called in messages. Words after the first `columns` of a line are
-    ignored and such lines counted. Raises BadLineError at the first line with fewer words or one that is no number; it
-    does not refuse nan and inf.
+    ignored and such lines counted.
+
+    **Raises** `BadLineError` at the first line with fewer words or one that is no number; it does not refuse nan and
+    inf.
     """
     text = np.frombuffer(data, np.uint8)
     words = _words(text)

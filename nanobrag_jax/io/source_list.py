@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.text import finite_number, plain_lines, read_bytes, shown
+from ..errors import InputError
+from .text import finite_number, plain_lines, read_bytes, shown
 
 _SEPARATORS = re.compile(r"[ \t,;:!\v\f]+")
 _COLUMNS = ("X", "Y", "Z", "weight", "wavelength")
@@ -31,12 +31,14 @@ class SourceList:
 
 
 def read_source_list(path: str | os.PathLike[str]) -> SourceList:
-    """Return the sources of a text file: up to five columns X Y Z weight wavelength, one source a line.
+    """The sources of a text file: up to five columns X Y Z weight wavelength, one source a line.
 
     Any of space, tab, comma, semicolon, colon and `!` separates columns; blank lines and `#` comments are skipped;
-    columns after the fifth are ignored with a note. Raises InputError, with the line, for something that is no finite
-    number, a negative weight, a wavelength that is not positive or a direction of zero length; also if the weights are
-    all zero, or if the file holds no source or cannot be read.
+    columns after the fifth are ignored with a note.
+
+    **Raises** `InputError`, with the line, for something that is no finite number, a negative weight, a wavelength that
+    is not positive or a direction of zero length; also if the weights are all zero, or if the file holds no source or
+    cannot be read.
     """
     data = plain_lines(read_bytes(path, "source file"))
     name = f"source file {os.fspath(path)!r}"

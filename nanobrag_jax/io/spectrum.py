@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.number_columns import BadLineError, parse_table
-from nanobrag_jax.io.text import plain_lines, read_bytes
-
-EV_ANGSTROM = 12398.42
-"""Photon energy (eV) times wavelength (Å), as the reference has it."""
+from ..constants import EV_ANGSTROM
+from ..errors import InputError
+from .number_columns import BadLineError, parse_table
+from .text import plain_lines, read_bytes
 
 LARGEST_WAVELENGTH_A = 50.0
+LEAST_DOUBTFUL = 4.5
+"""Numbers from here to 50 are energies in keV as likely as wavelengths."""
 LEAST_ENERGY_EV = 200.0
 
 
@@ -51,7 +51,8 @@ class Spectrum:
 def make_spectrum(wavelengths_A, weights) -> Spectrum:
     """A spectrum from arrays; points of weight 0 are left out.
 
-    Raises InputError for lengths that differ, wavelengths that are not positive, weights that are negative or all 0.
+    **Raises** `InputError` for lengths that differ, wavelengths that are not positive, weights that are negative or all
+    0.
     """
     wavelengths_A, weights = np.asarray(wavelengths_A, float), np.asarray(weights, float)
     if wavelengths_A.ndim != 1 or wavelengths_A.shape != weights.shape:
@@ -69,11 +70,13 @@ def make_spectrum(wavelengths_A, weights) -> Spectrum:
 
 
 def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
-    """Return the spectrum of a two-column text; `#` comments and blank lines are skipped, commas separate too.
+    """The spectrum of a two-column text; `#` comments and blank lines are skipped, commas separate too.
 
-    A first column whose values all lie above 200 is photon energy in eV, one whose values all lie below 50 is
-    wavelength in Å. Raises InputError, with the line, for other values in the first column, a negative weight, or
-    something that is no finite number; also if all weights are zero or the file holds nothing or cannot be read.
+    A first column whose values all lie above 200 is photon energy in eV, one whose values all lie below 4.5 is
+    wavelength in Å. Values between 4.5 and 50 may be meant in keV and are refused.
+
+    **Raises** `InputError`, with the line, for other values in the first column, a negative weight, or something that
+    is no finite number; also if all weights are zero or the file holds nothing or cannot be read.
     """
     name = f"spectrum file {os.fspath(path)!r}"
     data = plain_lines(read_bytes(path, "spectrum file")).replace(b",", b" ")
@@ -98,6 +101,10 @@ def read_spectrum(path: str | os.PathLike[str]) -> Spectrum:
         raise InputError(
             f"{name}, line {table.lines[row]}: the first column must be all energies in eV (200 and more) "
             f"or all wavelengths in A (up to 50), got {first[row]:g}"
+        )
+    if not is_energy and np.all(first >= LEAST_DOUBTFUL):
+        raise InputError(
+            f"{name}: {first[0]:g} in the first column may be keV, or a wavelength (A): give energies in eV"
         )
     if not np.any(weights > 0):
         raise InputError(f"{name}: all weights are zero")

@@ -5,19 +5,20 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.number_columns import BadLineError, parse_table
-from nanobrag_jax.io.text import plain_lines, read_bytes
+from ..errors import InputError
+from .number_columns import BadLineError, parse_table
+from .text import plain_lines, read_bytes
 
 _LARGEST_PLAUSIBLE = 20.0
 
 
 def read_stol(path: str | os.PathLike[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return sin θ/λ (n,) in 1/Å, increasing, and amplitudes (n,) in electrons, from a text file with two columns.
+    """sin θ/λ (n,) in 1/Å, increasing, and amplitudes (n,) in electrons, from a text file with two columns.
 
-    Rows may come in any order; `#` begins a comment; further columns are ignored. Raises InputError, naming the file,
-    for a line that is no row, a number that is not finite, a sin θ/λ that is negative, given twice or too large to be
-    one, and for a file without rows or that cannot be read.
+    Rows may come in any order; `#` begins a comment; further columns are ignored.
+
+    **Raises** `InputError`, naming the file, for a line that is no row, a number that is not finite, a sin θ/λ that is
+    negative, given twice or too large to be one, and for a file without rows or that cannot be read.
     """
     name = f"table of scattering {os.fspath(path)!r}"
     try:

@@ -1,9 +1,11 @@
 """What the readers of text files share: whole files as bytes, single numbers, and words for a bad place."""
 
+import bz2
+import gzip
 import os
 import re
 
-from nanobrag_jax.errors import InputError
+from ..errors import InputError
 
 DECIMAL = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(DECIMAL)
@@ -11,26 +13,46 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _SHOWN_CHARACTERS = 60
 
 
-def reason(error: OSError | ValueError) -> str:
-    """Return the operating system's words for an error, without number and path."""
+_PACKED = {".gz": gzip.open, ".bz2": bz2.open}
+"""How files with these endings are opened."""
+
+
+def reason(error: OSError | ValueError | EOFError) -> str:
+    """The operating system's words for an error, without number and path."""
     return getattr(error, "strerror", None) or str(error)
 
 
-def read_bytes(path: str | os.PathLike[str], kind: str) -> bytes:
-    """Return everything in a file.
+def one_line(error: Exception) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
-    `kind` is what the user calls the file ("structure-factor file"). Raises InputError, naming the kind, the path and
-    the operating system's reason, if the file is missing, a directory or not readable.
+
+def read_bytes(path: str | os.PathLike[str], kind: str) -> bytes:
+    """Everything in a file.
+
+    **Arguments:** `kind`: what the user calls the file ("structure-factor file").
+
+    **Raises** `InputError`, naming the kind, the path and the operating system's reason, if the file is missing, a
+    directory or not readable.
     """
+    return read_start(path, kind, -1)
+
+
+def read_start(path: str | os.PathLike[str], kind: str, count: int) -> bytes:
+    """The first bytes of a file, at most `count`, or all of them for -1; of a packed one (.gz, .bz2) what is in it.
+
+    **Raises** as `read_bytes`, for a damaged packed file, too.
+    """
+    unpack = _PACKED.get(os.path.splitext(os.fspath(path))[1].lower(), open)
     try:
-        with open(path, "rb") as handle:
-            return handle.read()
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        with unpack(path, "rb") as handle:
+            return handle.read(count)
+    except (OSError, ValueError, EOFError) as error:  # ValueError: a NUL character in the name
         raise InputError(f"cannot read {kind} {os.fspath(path)!r}: {reason(error)}") from error
 
 
 def plain_lines(data: bytes) -> bytes:
-    r"""Return the text with "\n" line ends, no byte-order mark and no `#` comments; line numbers stay as they were."""
+    r"""The text with "\n" line ends, no byte-order mark and no `#` comments; line numbers stay as they were."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -40,7 +62,7 @@ def plain_lines(data: bytes) -> bytes:
 
 
 def shown(text: str | bytes) -> str:
-    """Return a piece of a file as it can stand in a message: quoted, control characters escaped, not too long."""
+    """A piece of a file as it can stand in a message: quoted, control characters escaped, not too long."""
     if isinstance(text, bytes):
         text = text.decode("latin-1")
     text = text.strip()
@@ -50,15 +72,17 @@ def shown(text: str | bytes) -> str:
 
 
 def is_number(word: str) -> bool:
-    """Return whether a word is what C's scanf reads as a decimal number, nan and infinity included."""
+    """Whether a word is what C's scanf reads as a decimal number, nan and infinity included."""
     return bool(_NUMBER.fullmatch(word) or _NOT_FINITE.fullmatch(word))
 
 
 def finite_number(token: str, where: str) -> float:
-    """Return the number a word stands for.
+    """The number a word stands for.
 
-    Accepts what C's scanf reads as a decimal number. Raises InputError, beginning with `where`, for anything else, for
-    nan and infinity, and for numbers too large for a double.
+    Accepts what C's scanf reads as a decimal number.
+
+    **Raises** `InputError`, beginning with `where`, for anything else, for nan and infinity, and for numbers too large
+    for a double.
     """
     if _NUMBER.fullmatch(token):
         value = float(token)

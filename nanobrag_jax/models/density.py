@@ -4,20 +4,17 @@ Where the atoms' anomalous scattering makes the density complex, f = f0 + f' + i
 are transformed on their own: F(hkl) = A + iB and F(-h -k -l) = A* + iB*, whose moduli differ.
 """
 
+import gzip
 import os
 from typing import Any
 
 import numpy as np
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.hkl import HklTable
-from nanobrag_jax.models.sphere import Floats, Sphere, box_indices, check_box, check_readable, load_gemmi
-
-EV_ANGSTROM = 12398.42
-DEFAULT_K_SOL = 0.35
-"""Electrons per cubic Å of bulk solvent, the mean over deposited structures."""
-DEFAULT_B_SOL = 46.0
-"""Å², likewise."""
+from ..constants import DEFAULT_B_SOL_A2, DEFAULT_K_SOL_E_PER_A3, EV_ANGSTROM
+from ..errors import InputError
+from ..io.hkl import HklTable
+from ..io.text import is_number, shown
+from .sphere import Floats, Sphere, box_indices, check_box, check_readable, load_gemmi
 
 _MASK_SPACING_A = 0.8
 _CUTOFF = 1e-6
@@ -30,8 +27,8 @@ def sphere_from_model(
     dmin_A: float,
     *,
     wavelength_A: float | None = None,
-    k_sol: float = DEFAULT_K_SOL,
-    b_sol: float = DEFAULT_B_SOL,
+    k_sol: float = DEFAULT_K_SOL_E_PER_A3,
+    b_sol: float = DEFAULT_B_SOL_A2,
 ) -> Sphere:
     """The whole sphere in P1 to `dmin_A`, F(000) included, from a PDB or mmCIF model.
 
@@ -72,14 +69,46 @@ def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, lis
         raise InputError(f"{name} does not say its unit cell")
     if structure.find_spacegroup() is None:
         raise InputError(f"{name} does not say its space group, or it is unknown: {structure.spacegroup_hm!r}")
+    _check_numbers(gemmi, structure, path, name)
     for place in structure[0].all():
         if place.atom.element.name == "X":
             raise InputError(f"{name}: atom {place} has an unknown element")
     notes = [f"{name}: the first of {len(structure)} models is taken"] if len(structure) > 1 else []
+    group = structure.find_spacegroup()
+    if group.ext in ("1", "2"):
+        notes.append(f"{name}: of the two origins of {group.hm} number {group.ext} is taken")
     if any(not operation.given for operation in structure.ncs):
         structure.expand_ncs(gemmi.HowToNameCopiedChain.AddNumber)
         notes.append(f"{name}: copies by non-crystallographic symmetry are added")
     return structure, notes
+
+
+_PDB_NUMBERS = (("x", 30, 38), ("y", 38, 46), ("z", 46, 54), ("occupancy", 54, 60), ("B factor", 60, 66))
+_CIF_NUMBERS = ("Cartn_x", "Cartn_y", "Cartn_z", "occupancy", "B_iso_or_equiv")
+
+
+def _check_numbers(gemmi: Any, structure: Any, path: str | os.PathLike[str], name: str) -> None:
+    """Raise `InputError`, with the atom, where a file has something else for a number, which reads as 0."""
+    if structure.input_format == gemmi.CoorFormat.Pdb:
+        with gzip.open(path) if os.fspath(path).endswith(".gz") else open(path, "rb") as lines:
+            for raw in lines:
+                line = raw.decode("latin-1").rstrip("\r\n")
+                if line.startswith(("ATOM  ", "HETATM")):
+                    for what, start, end in _PDB_NUMBERS:
+                        _check_number(line[start:end].strip(), what, " ".join(line[6:27].split()), name)
+    elif structure.input_format == gemmi.CoorFormat.Mmcif:
+        block = gemmi.cif.read(os.fspath(path)).sole_block()
+        for row in block.find("_atom_site.", ["id", *(f"?{item}" for item in _CIF_NUMBERS)]):
+            for place, item in enumerate(_CIF_NUMBERS, 1):
+                if row.has(place):
+                    text = gemmi.cif.as_string(row[place]).split("(")[0]
+                    _check_number(text, item, row.str(0), name)
+
+
+def _check_number(text: str, what: str, atom: str, name: str) -> None:
+    needed = what in ("x", "y", "z") or what.startswith("Cartn")
+    if (text or needed) and not (is_number(text) and np.isfinite(float(text))):
+        raise InputError(f"{name}: atom {atom} has {what} {shown(text)}, which is no number")
 
 
 def _factors(gemmi: Any, structure: Any, dmin_A: float, wavelength_A: float | None, most: list[int]):

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.models.sphere import Floats, Sphere, check_readable, expanded, load_gemmi
+from ..errors import InputError
+from .sphere import Floats, Sphere, check_readable, check_repeated, expanded, load_gemmi
+from .symmetry import absences_note, mtz_group
 
 AMPLITUDES = {"F": False, "G": True}
 INTENSITIES = {"J": False, "K": True}
@@ -50,9 +51,17 @@ def sphere_from_mtz(path: str | os.PathLike[str], column: str | None = None) -> 
     """
     name = f"MTZ file {os.fspath(path)!r}"
     mtz, columns, choice, cell = _open_mtz(path, column, name)
-    parts = [None if x is None else np.array(mtz.column_with_label(x), float) for x in (choice.plus, choice.minus)]
+    parts = [None if x is None else _values(mtz, x) for x in (choice.plus, choice.minus)]
     others = [label for label, kind in columns.items() if kind in AMPLITUDES and label not in choice]
-    return _sphere(mtz.make_miller_array(), parts, choice, cell, mtz.spacegroup, name, others if column is None else [])
+    group, notes = mtz_group(load_gemmi("an MTZ file"), mtz, path, name)
+    others = others if column is None else []
+    return _sphere(mtz.make_miller_array(), parts, choice, cell, group, name, others, notes)
+
+
+def _values(mtz: Any, label: str) -> Floats:
+    """A column, NaN where the file has its own number for what is missing (VALM)."""
+    values = np.array(mtz.column_with_label(label), float)
+    return values if np.isnan(mtz.valm) else np.where(values == np.float32(mtz.valm), np.nan, values)
 
 
 def read_mtz_cell(path: str | os.PathLike[str], column: str | None = None) -> Floats:
@@ -71,11 +80,19 @@ def _open_mtz(path: str | os.PathLike[str], column: str | None, name: str) -> tu
     if mtz.batches or mtz.columns_with_type("B"):
         raise InputError(f"{name} is unmerged: merge it first")
     columns = {c.label: c.type for c in mtz.columns}
-    choice = _choose_mtz(columns, column, name)
+    filled = {label for label, kind in columns.items() if kind in AMPLITUDES and _has_values(mtz, label)}
+    offered = columns
+    if column is None and filled:  # what has no values is no choice
+        offered = {label: kind for label, kind in columns.items() if kind not in AMPLITUDES or label in filled}
+    choice = _choose_mtz(offered, column, name)
     cell = mtz.get_cell(mtz.column_with_label(choice.plus).dataset_id)
     if not cell.is_crystal():
         raise InputError(f"{name} does not say its unit cell")
     return mtz, columns, choice, cell
+
+
+def _has_values(mtz: Any, label: str) -> bool:
+    return bool(np.any(np.isfinite(_values(mtz, label))))
 
 
 def _choose_mtz(columns: dict[str, str], wanted: str | None, name: str) -> _Choice:
@@ -103,8 +120,8 @@ def _choose_mtz(columns: dict[str, str], wanted: str | None, name: str) -> _Choi
 
 def _only_intensities(name: str, listed: str) -> str:
     return (
-        f"{name} has intensities only ({listed}): name the column to take their square roots, negative ones as 0, "
-        f"or first make amplitudes of them with a French-Wilson program"
+        f"{name} has intensities only ({listed}): name the column (-mtz_column, -sfcif_column) to take their square "
+        f"roots, negative ones as 0, or first make amplitudes of them with a French-Wilson program"
     )
 
 
@@ -146,17 +163,15 @@ def sphere_from_mmcif(path: str | os.PathLike[str], column: str | None = None) -
     if wanted is None and intensities:
         raise InputError(_only_intensities(name, ", ".join(dict.fromkeys(intensities))))
     known = ", ".join(label for label in blocks[0].column_labels() if not label.startswith("index_"))
+    if wanted in blocks[0].column_labels() and _cif_kind(wanted or "") is None:
+        raise InputError(f"{name}: {wanted} is neither amplitudes nor intensities; its items are {known}")
     what = "amplitudes" if wanted is None else f"values of {wanted}"
     raise InputError(f"{name} holds no {what}: its items are {known}")
 
 
-def read_mmcif_cell(path: str | os.PathLike[str]) -> Floats:
-    """Edges (Å) and angles (degrees), (6,), of a file's first block. Raises InputError as `sphere_from_mmcif`."""
-    name = f"structure-factor file {os.fspath(path)!r}"
-    cell = _open_mmcif(path, name)[0].cell
-    if not cell.is_crystal():
-        raise InputError(f"{name} does not say its unit cell")
-    return np.array(cell.parameters)
+def read_mmcif_cell(path: str | os.PathLike[str], column: str | None = None) -> Floats:
+    """Edges (Å) and angles (degrees), (6,), of the block that serves. Raises InputError as `sphere_from_mmcif`."""
+    return sphere_from_mmcif(path, column).cell
 
 
 def _open_mmcif(path: str | os.PathLike[str], name: str) -> list[Any]:
@@ -176,26 +191,60 @@ def _cif_candidates(wanted: str | None, labels: Sequence[str]) -> list[tuple[str
     if wanted is None or any(wanted in row[:2] for row in CIF_COLUMNS):
         rows = [row for row in CIF_COLUMNS if wanted is None or wanted in row[:2]]
         return [(plus, minus if minus in labels else None, kind) for plus, minus, kind in rows if plus in labels]
-    return [(wanted, None, "F")] if wanted in labels else []
+    kind = _cif_kind(wanted)
+    return [(wanted, None, kind)] if wanted in labels and kind is not None else []
 
 
-def _sphere(hkl, parts: Sequence[Floats | None], choice: _Choice, cell, group, name: str, others: list[str]) -> Sphere:
+def _cif_kind(item: str) -> str | None:
+    """Whether a named item of _refln holds amplitudes (F) or intensities (J); None for neither."""
+    if "sigma" in item:
+        return None
+    if item.startswith(("F_squared_", "intensity_", "pdbx_I_")):
+        return "J"
+    return "F" if item.startswith(("F_", "pdbx_F_")) else None
+
+
+def _sphere(
+    hkl,
+    parts: Sequence[Floats | None],
+    choice: _Choice,
+    cell,
+    group,
+    name: str,
+    others: list[str],
+    notes: Sequence[str] = (),
+) -> Sphere:
     if group is None:
         raise InputError(f"{name} does not say its space group")
     if not cell.is_crystal():
         raise InputError(f"{name} does not say its unit cell")
+    label = choice.plus if choice.minus is None else f"{choice.plus} and {choice.minus}"
+    notes = list(notes)
     if choice.intensity:
         parts = [None if part is None else np.sqrt(np.clip(part, 0.0, None)) for part in parts]
+    else:
+        parts, left_out = zip(*(_without_negative(part) for part in parts), strict=True)
+        if sum(left_out):
+            notes.append(f"{name}: {sum(left_out)} negative amplitudes of {label} are left out")
     plus, minus = parts
     assert plus is not None
-    table = expanded(np.asarray(hkl, np.int32), plus, minus, cell, group, name)
-    label = choice.plus if choice.minus is None else f"{choice.plus} and {choice.minus}"
-    notes = []
+    hkl = np.asarray(hkl, np.int32)
+    check_repeated(hkl, np.isfinite(plus) if minus is None else np.isfinite(plus) | np.isfinite(minus), name)
+    table = expanded(hkl, plus, minus, cell, group, name)
+    notes += absences_note(group, hkl, plus, name)
     if others:
         notes.append(f"{name}: {label} taken, {', '.join(others)} also there")
     if choice.intensity:
         notes.append(f"{name}: square roots of {label} taken, negative intensities as 0 (no French-Wilson treatment)")
     return Sphere(replace(table, notes=notes), np.array(cell.parameters), group.hm)
+
+
+def _without_negative(values: Floats | None) -> tuple[Floats | None, int]:
+    """Amplitudes with NaN for negative ones, and how many these were."""
+    if values is None:
+        return None, 0
+    negative = values < 0
+    return np.where(negative, np.nan, values), int(np.count_nonzero(negative))
 
 
 def _first_line(error: Exception) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nanobrag_jax.errors import InputError
-from nanobrag_jax.io.hkl import MAX_GRID_POINTS, HklTable
-from nanobrag_jax.io.text import reason
+from ..errors import InputError
+from ..io.hkl import MAX_GRID_POINTS, HklTable
+from ..io.text import reason
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
@@ -65,11 +65,21 @@ def check_box(most: list[int], name: str) -> tuple[int, int, int]:
     return shape
 
 
+def check_repeated(hkl: Indices, known: NDArray[np.bool_], name: str) -> None:
+    """Raise `InputError`, with the number of them, for indices that have more than one value: data are unmerged."""
+    listed, counts = np.unique(np.asarray(hkl)[known], axis=0, return_counts=True)
+    if np.any(counts > 1):
+        first = " ".join(str(x) for x in listed[counts > 1][0])
+        more = int(np.count_nonzero(counts > 1))
+        raise InputError(f"{name} is unmerged: {more} reflections, the first of them {first}, have several values")
+
+
 def expanded(hkl: Indices, plus: Floats, minus: Floats | None, cell: Any, group: Any, name: str) -> HklTable:
     """The whole sphere from the reflections of a file.
 
     **Arguments:** `hkl` (n, 3); `plus` (n,): amplitude of (h, k, l), NaN where missing; `minus` (n,): that of
-    (-h, -k, -l), None where the file does not keep them apart; `cell`, `group`: gemmi's unit cell and space group.
+    (-h, -k, -l), None where the file does not keep them apart; `cell`, `group`: gemmi's unit cell, None for a
+    symmetry without absences, and space group.
 
     A Friedel mate that is nowhere given takes its mate's amplitude. Systematic absences inside the file's resolution
     are 0 and count as given. Raises InputError where nothing is given or the indices make no reasonable grid.
@@ -97,6 +107,8 @@ def expanded(hkl: Indices, plus: Floats, minus: Floats | None, cell: Any, group:
 
 
 def _fill_absences(values: Floats, given: NDArray[np.bool_], hkl, most: list[int], operations: Any, cell: Any) -> None:
+    if cell is None:  # a point group, in which nothing is absent
+        return
     box = box_indices(most)
     limit = cell.calculate_1_d2_array(hkl.astype(np.int32)).max() * (1 + 1e-6)
     absent = operations.systematic_absences(box) & (cell.calculate_1_d2_array(box) <= limit)

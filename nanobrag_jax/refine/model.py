@@ -1,100 +1,112 @@
-"""The model against the data: expected counts, objective, and the normal equations of a least-squares step.
+"""The model against the data: expected counts of every pixel, and the objective.
 
 Images are taken one after the other and the pixels of each in batches, so that memory does not grow with either.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Float, PyTree
 
 from ..errors import InputError
-from ..experiment import Experiment
-from ..render import block_photons
-from ..scene import build_scene
-from ..sharding import EVERYWHERE, axes_of, laid_out_by_xla, num_devices, shared_out, sum_over_devices
-from .data import PixelData, background_start, behind
-from .layout import Layout, layout
-from .losses import Loss, positive_part
-from .parameters import Parameter
-from .places import Subject
-
-BATCH_PIXELS = 16384
-"""Pixels whose derivatives are held at a time."""
+from ..experiment import Experiment, completed
+from ..numerics.sharding import EVERYWHERE, laid_out_by_xla, shared_out
+from ..render.scene import build_scene
+from ..render.simulate import block_photons
+from .background import to_unknowns
+from .data import PixelArrays, PixelData, background_model, batches_in_shares, in_batches, rejoined, split_by_axis
+from .losses import AbstractLoss, positive_part
+from .parameters.layout import Layout, ParameterVector, lay_out
+from .parameters.parameter import Parameter
+from .parameters.paths import ScaledExperiment, parse_name
+from .restraints import AbstractRestraint, ParameterValues, TargetRestraint
 
 
 class Problem(eqx.Module):
     """Everything that does not change while a driver works."""
 
-    common: Subject
+    common: ScaledExperiment
     """Leaves that all images have alike."""
-    varying: Subject
+    varying: ScaledExperiment
     """The others, with a leading axis of images."""
     layout: Layout
     data: PixelData
     """With leading axes (images, batches) where it has groups, and (images,) elsewhere."""
-    loss: Loss
+    loss: AbstractLoss
+    restraints: tuple[AbstractRestraint, ...]
+    start_values: dict[str, Array]
+    """Of the parameters, by name: where restraints hold what should stay near its start."""
     mesh: Mesh | None = eqx.field(static=True)
     """Devices that the batches of every image are shared out to."""
 
     @property
     def num_images(self) -> int:
         """How many images."""
-        return self.data.background.shape[0]
+        return self.layout.num_images
 
 
 class Unknowns(eqx.Module):
-    """What a driver moves: x, zero at the start, and the backgrounds as `background_start` has them."""
+    """What a driver moves: parameters in typical changes from the start, so zero there, and backgrounds: the logarithm
+    of the level, and slopes in its units.
+    """
 
     shared: Float[Array, " n"]
-    own: Float[Array, "images m"]
+    per_image: Float[Array, "images m"]
     background: Float[Array, "images backgrounds terms"]
 
 
-class Normal(NamedTuple):
-    """Objective and normal equations at a point. The matrices are expected second derivatives.
-
-    Of each image: n = shared and own parameters, b = backgrounds, t = terms of each.
-    """
-
-    objective: Array
-    gradient: Float[Array, "images n"]
-    matrix: Float[Array, "images n n"]
-    background_gradient: Float[Array, "images b t"]
-    background_matrix: Float[Array, "images b t t"]
-    mixed: Float[Array, "images b t n"]
-
-
-def build(
+def build_problem(
     experiments: Sequence[Experiment],
     data: Sequence[PixelData],
     parameters: Sequence[Parameter],
-    loss: Loss,
+    loss: AbstractLoss,
+    restraints: Sequence[AbstractRestraint] = (),
     mesh: Mesh | None = None,
 ) -> Problem:
-    """Put images together. **Raises** `InputError` where they do not fit."""
+    """Put images together.
+
+    **Raises** `InputError` where they do not fit, and for restraints on what does not exist.
+    """
     if not experiments or len(experiments) != len(data):
         counts = f"there are {len(experiments)} experiments and {len(data)} sets of data"
         raise InputError(f"give data for each experiment: {counts}")
-    subjects = [Subject(e, jnp.ones(())) for e in experiments]
-    structures = {jax.tree.structure(s) for s in subjects}
+    scaled = [ScaledExperiment(completed(e), jnp.ones(())) for e in experiments]
+    structures = {jax.tree.structure(s) for s in scaled}
     if len(structures) > 1:
         raise InputError("experiments refined together must differ in numbers only, not in counts, shapes or options")
-    varying, common = _compared(subjects)
+    varying, common = _differences(scaled)
     mesh = laid_out_by_xla(mesh)
-    return Problem(common, varying, layout(parameters, subjects), _batched(data, mesh), loss, mesh)
+    of_parameters = [TargetRestraint(p.name, *p.restraint) for p in parameters if p.restraint is not None]
+    everything = tuple(of_parameters) + tuple(restraints)
+    layout = lay_out(parameters, scaled)
+    start_values = _start_values(layout)
+    problem = Problem(common, varying, layout, in_batches(data, mesh), loss, everything, start_values, mesh)
+    jax.eval_shape(lambda: restraint_residuals(problem, start(problem)))  # names and shapes that do not exist
+    return problem
 
 
-def _compared(subjects: Sequence[Subject]) -> tuple[Subject, Subject]:
+def starting_at(problem: Problem, experiments: Sequence[Experiment], parameters: Sequence[Parameter]) -> Problem:
+    """The same with parameters that start elsewhere; for restraints the start remains what it was."""
+    scaled = [ScaledExperiment(completed(e), jnp.ones(())) for e in experiments]
+    return eqx.tree_at(lambda p: p.layout, problem, lay_out(parameters, scaled))
+
+
+@eqx.filter_jit
+def _start_values(layout: Layout) -> dict[str, Array]:
+    return parameter_values(
+        layout, jnp.zeros(layout.shared.count), jnp.zeros((layout.num_images, layout.per_image.count))
+    )
+
+
+def _differences(experiments: Sequence[ScaledExperiment]) -> tuple[ScaledExperiment, ScaledExperiment]:
     """Leaves that differ, stacked, and leaves that do not."""
-    lists = [jax.tree.leaves(s) for s in subjects]
-    structure = jax.tree.structure(subjects[0])
+    lists = [jax.tree.leaves(e) for e in experiments]
+    structure = jax.tree.structure(experiments[0])
     varying, common = [], []
     for leaves in zip(*lists, strict=True):
         first = leaves[0]
@@ -106,188 +118,155 @@ def _compared(subjects: Sequence[Subject]) -> tuple[Subject, Subject]:
     return jax.tree.unflatten(structure, varying), jax.tree.unflatten(structure, common)
 
 
-def _batched(data: Sequence[PixelData], mesh: Mesh | None) -> PixelData:
-    """All images' data with equally many groups, cut into batches, equally many for each device."""
-    if len({(d.slow.shape[1], d.background.shape[1]) for d in data}) > 1:
-        raise InputError("images refined together must have boxes of one size and one kind of background")
-    pixels = data[0].slow.shape[1]
-    most = max(d.slow.shape[0] for d in data)
-    devices = num_devices(mesh)
-    together = max(1, min(-(-most // devices), BATCH_PIXELS // pixels))
-    batches = -(-most // (together * devices)) * devices
-    backgrounds = max(d.background.shape[0] for d in data)
-
-    def filled(d: PixelData) -> PixelData:
-        more, extra = batches * together - d.slow.shape[0], backgrounds - d.background.shape[0]
-
-        def group(v: Array, *rest) -> Array:
-            return jnp.pad(v, ((0, more), *rest)).reshape(batches, together, *v.shape[1:])
-
-        pixelwise = [group(v, (0, 0)) for v in (d.slow, d.fast, d.counts, d.used, d.known)]
-        background = jnp.pad(d.background, ((0, extra), (0, 0)), constant_values=1.0)
-        middle = jnp.pad(d.middle, ((0, extra), (0, 0)))
-        reach = jnp.pad(d.reach, (0, extra), constant_values=1.0)
-        return _data((*pixelwise, group(d.background_of)), (background, middle, reach))
-
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(filled, data))
-    if mesh is None:
-        return stacked
-    grouped, single = _split(stacked)
-    return _data(jax.device_put(grouped, NamedSharding(mesh, _batches_in_shares(mesh))), single)
-
-
-def _batches_in_shares(mesh: Mesh) -> PartitionSpec:
-    """How arrays (images, batches, …) are laid out."""
-    return PartitionSpec(None, axes_of(mesh))
-
-
 def start(problem: Problem) -> Unknowns:
     """Where a driver starts."""
-    sides = problem.layout
-    own = jnp.zeros((problem.num_images, sides.own.count))
-    return Unknowns(jnp.zeros(sides.shared.count), own, background_start(problem.data))
-
-
-def limits(problem: Problem) -> Unknowns:
-    """How far one step may move each number: a factor of e for what is positive, as much on the way to a bound."""
-    sides = problem.layout
-    background = jnp.ones_like(problem.data.background)
-    return Unknowns(sides.shared.limits(), sides.own.limits(), background.at[..., 1:].set(0.3))
-
-
-def subject_at(problem: Problem, varying: Subject, own_side, shared: Array, own: Array) -> Subject:
-    """One image's experiment with the parameters at x in place."""
-    subject = eqx.combine(varying, problem.common)
-    return own_side.placed(problem.layout.shared.placed(subject, shared), own)
-
-
-def _data(grouped: tuple, single: tuple) -> PixelData:
-    """What `_split` took apart."""
-    slow, fast, counts, used, known, of = grouped
-    return PixelData(slow, fast, counts, used, known, of, *single)
-
-
-def _split(data: PixelData) -> tuple[tuple, tuple]:
-    """Data of the batches, and data of the image."""
-    grouped = data.slow, data.fast, data.counts, data.used, data.known, data.background_of
-    return grouped, (data.background, data.middle, data.reach)
-
-
-def _photons(subject: Subject, data: PixelData) -> Array:
-    flat = [v.reshape(-1) for v in (data.slow, data.fast, data.used)]
-    return (subject.scale * block_photons(build_scene(subject.experiment, "spec"), *flat)).reshape(data.slow.shape)
-
-
-def _over_images(problem: Problem, unknowns: Unknowns, image: Callable, results: Callable[[Mesh], PartitionSpec]):
-    """`image`(its leaves, number, grouped data, single data, own unknowns, background) of one image after the other.
-
-    **Arguments:** `results`: how what `image` returns is laid out, where each device calls it with its batches.
-    """
-    grouped, single = _split(problem.data)
-    numbers = jnp.arange(problem.num_images)
-    items = problem.varying, numbers, single, unknowns.own, unknowns.background
-
-    def run(grouped, items):
-        varying, numbers, single, own, background = items
-        return lax.map(lambda item: image(*item), (varying, numbers, grouped, single, own, background))
-
-    if problem.mesh is None:
-        return run(grouped, items)
-    specs = _batches_in_shares(problem.mesh), EVERYWHERE
-    return shared_out(run, problem.mesh, specs, results(problem.mesh))(grouped, items)
+    layout = problem.layout
+    per_image = jnp.zeros((problem.num_images, layout.per_image.count))
+    return Unknowns(jnp.zeros(layout.shared.count), per_image, to_unknowns(problem.data.background))
 
 
 @eqx.filter_jit
-def expected(problem: Problem, unknowns: Unknowns) -> Float[Array, "images batches groups pixels"]:
-    """Expected counts of every pixel, positive everywhere."""
-    return unjitted_expected(problem, unknowns)
+def step_limits(problem: Problem) -> Unknowns:
+    """How far one step may move each number: a factor of e for what is positive, as much on the way to a bound."""
+    layout = problem.layout
+    background = jnp.ones_like(problem.data.background)
+    limits = layout.shared.step_limits(), layout.per_image.step_limits()
+    return Unknowns(*limits, background.at[..., 1:].set(0.3))
 
 
-def unjitted_expected(problem: Problem, unknowns: Unknowns) -> Float[Array, "images batches groups pixels"]:
-    """The same, to be transformed."""
+def experiment_at(
+    problem: Problem, varying: ScaledExperiment, own: ParameterVector, shared: Array, per_image: Array
+) -> ScaledExperiment:
+    """One image's experiment with the parameters at x in place.
 
-    def image(varying, number, grouped, single, own, background):
-        subject = subject_at(problem, varying, problem.layout.own.image(number), unknowns.shared, own)
-
-        def batch(parts):
-            piece = _data(parts, single)
-            return positive_part(_photons(subject, piece) + behind(piece, background)[0])
-
-        return lax.map(jax.checkpoint(batch, prevent_cse=False), grouped)
-
-    return _over_images(problem, unknowns, image, _batches_in_shares)
+    **Arguments:** `varying`, `own`: the image's part of `problem.varying` and `problem.layout.per_image`; `shared`,
+    `per_image`: x.
+    """
+    scaled = eqx.combine(varying, problem.common)
+    return own.insert(problem.layout.shared.insert(scaled, shared), per_image)
 
 
-def restraints(problem: Problem, unknowns: Unknowns) -> Array:
-    """What all restraints add to the objective."""
-    sides = problem.layout
-    total = sides.shared.restraint(unknowns.shared)
-    if not sides.own.count:
-        return total
+def all_experiments(problem: Problem, unknowns: Unknowns) -> ScaledExperiment:
+    """The experiments of all images, every leaf with a leading axis."""
+
+    def image(number: Array, varying: ScaledExperiment, per_image: Array) -> ScaledExperiment:
+        own = problem.layout.per_image.of_image(number)
+        return experiment_at(problem, varying, own, unknowns.shared, per_image)
+
+    return jax.vmap(image)(jnp.arange(problem.num_images), problem.varying, unknowns.per_image)
+
+
+def parameter_values(
+    layout: Layout, shared: Float[Array, " n"], per_image: Float[Array, "images m"]
+) -> dict[str, Array]:
+    """Values at x by the parameters' names, with a leading axis of images for what is per image."""
+
+    def of_image(number: Array, x: Array) -> dict[str, Array]:
+        own = layout.per_image.of_image(number)
+        return own.by_name(own.values(x))
+
+    values = layout.shared.by_name(layout.shared.values(shared))
+    return values | jax.vmap(of_image)(jnp.arange(layout.num_images), per_image)
+
+
+def restraint_residuals(problem: Problem, unknowns: Unknowns) -> Float[Array, " residuals"]:
+    """Residuals of all restraints, one after the other."""
+    if not problem.restraints:
+        return jnp.zeros(0, unknowns.shared.dtype)
+    layout = problem.layout
+    leaves, _ = jax.tree_util.tree_flatten_with_path(problem.varying)
+    differing = {tuple(key.name for key in path if isinstance(key, jax.tree_util.GetAttrKey)) for path, _ in leaves}
+    moved = [name for p in layout.per_image.parameters for name in (p.name, *p.ties)]
+    per_image = {fields[1:] if fields[0] == "experiment" else fields for fields in differing}
+    values = ParameterValues(
+        parameters=parameter_values(layout, unknowns.shared, unknowns.per_image),
+        start=problem.start_values,
+        images=all_experiments(problem, unknowns),
+        per_image=frozenset(per_image | {parse_name(name).fields for name in moved}),
+    )
+    return jnp.concatenate([jnp.ravel(restraint.residuals(values)) for restraint in problem.restraints])
+
+
+def photons_in_spots(scaled: ScaledExperiment, data: PixelData) -> Float[Array, "groups pixels"]:
+    """Photons of every pixel without the background that is refined."""
+    flat = [v.reshape(-1) for v in (data.slow, data.fast, data.used)]
+    return (scaled.scale * block_photons(build_scene(scaled.experiment, "spec"), *flat)).reshape(data.slow.shape)
+
+
+class Image(eqx.Module):
+    """One image of a problem, as `over_images` hands it out."""
+
+    problem: Problem
+    varying: ScaledExperiment
+    number: Array
+    batches: PixelArrays
+    backgrounds: PixelArrays
+    per_image: Float[Array, " m"]
+    """Its own parameters."""
+    background: Float[Array, "backgrounds terms"]
+
+    def experiment(self, shared: Array, per_image: Array) -> ScaledExperiment:
+        """Its experiment with the parameters at x."""
+        own = self.problem.layout.per_image.of_image(self.number)
+        return experiment_at(self.problem, self.varying, own, shared, per_image)
+
+    def batch(self, pixels: PixelArrays) -> PixelData:
+        """Data of one of its batches."""
+        return rejoined(pixels, self.backgrounds)
+
+
+def over_images(
+    problem: Problem,
+    unknowns: Unknowns,
+    function: Callable[[Image], PyTree[Array]],
+    results: Callable[[Mesh], PyTree[PartitionSpec]],
+) -> PyTree[Array]:
+    """`function` of one image after the other, its results with a leading axis.
+
+    **Arguments:** `results`: how what `function` returns is laid out, where each device calls it with its batches.
+    """
+    batches, backgrounds = split_by_axis(problem.data)
     numbers = jnp.arange(problem.num_images)
-    return total + jnp.sum(jax.vmap(lambda i: sides.own.image(i).restraint(unknowns.own[i]))(numbers))
+    items = problem.varying, numbers, backgrounds, unknowns.per_image, unknowns.background
+
+    def run(batches, items):
+        varying, numbers, backgrounds, per_image, background = items
+
+        def one(item):
+            return function(Image(problem, *item))
+
+        return lax.map(one, (varying, numbers, batches, backgrounds, per_image, background))
+
+    if problem.mesh is None:
+        return run(batches, items)
+    specs = batches_in_shares(problem.mesh), EVERYWHERE
+    return shared_out(run, problem.mesh, specs, results(problem.mesh))(batches, items)
+
+
+def expected_counts(problem: Problem, unknowns: Unknowns) -> Float[Array, "images batches groups pixels"]:
+    """Expected counts of every pixel, positive everywhere."""
+
+    def image(one: Image) -> Array:
+        scaled = one.experiment(unknowns.shared, one.per_image)
+
+        def batch(pixels: PixelArrays) -> Array:
+            data = one.batch(pixels)
+            return positive_part(photons_in_spots(scaled, data) + background_model(data, one.background)[0])
+
+        return lax.map(jax.checkpoint(batch, prevent_cse=False), one.batches)
+
+    return over_images(problem, unknowns, image, batches_in_shares)
 
 
 def objective(problem: Problem, unknowns: Unknowns) -> Array:
-    """Loss over all pixels plus restraints."""
-    model = unjitted_expected(problem, unknowns)
+    """Loss over all pixels plus half the squares of the restraints' residuals."""
+    model = expected_counts(problem, unknowns)
     terms = problem.loss.terms(model, problem.data.counts)
-    return jnp.sum(jnp.where(problem.data.used, terms, 0.0)) + restraints(problem, unknowns)
+    restraints = 0.5 * jnp.sum(restraint_residuals(problem, unknowns) ** 2)
+    return jnp.sum(jnp.where(problem.data.used, terms, 0.0)) + restraints
 
 
 @eqx.filter_jit
 def value_and_grad(problem: Problem, unknowns: Unknowns) -> tuple[Array, Unknowns]:
     """Objective and its gradient by reverse mode."""
     return jax.value_and_grad(lambda at: objective(problem, at))(unknowns)
-
-
-@eqx.filter_jit
-def normal_equations(problem: Problem, unknowns: Unknowns) -> Normal:
-    """Objective and normal equations by forward mode: one derivative of the image for each parameter."""
-    shared_count, own_count = problem.layout.shared.count, problem.layout.own.count
-    directions = jnp.eye(shared_count + own_count)
-
-    def image(varying, number, grouped, single, own, background):
-        own_side = problem.layout.own.image(number)
-        point = jnp.concatenate([unknowns.shared, own])
-
-        def batch(sums, parts):
-            piece = _data(parts, single)
-
-            def bragg(x):
-                return _photons(subject_at(problem, varying, own_side, x[:shared_count], x[shared_count:]), piece)
-
-            photons, slopes = jax.vmap(lambda d: jax.jvp(bragg, (point,), (d,)), out_axes=(None, -1))(directions)
-            under, forms = behind(piece, background)
-            photons = photons + under
-            model, bend = jax.jvp(positive_part, (photons,), (jnp.ones_like(photons),))
-            weight = jnp.where(piece.used, problem.loss.curvature(model) * bend**2, 0.0)
-            pull = jnp.where(piece.used, problem.loss.slope(model, piece.counts) * bend, 0.0)
-            terms = jnp.where(piece.used, problem.loss.terms(model, piece.counts), 0.0)
-            weighted = slopes * weight[..., None]
-            of = piece.background_of
-            total, gradient, matrix, b_gradient, b_matrix, mixed = sums
-            return (
-                total + jnp.sum(terms),
-                gradient + jnp.einsum("gp,gpn->n", pull, slopes),
-                matrix + jnp.einsum("gpn,gpm->nm", weighted, slopes),
-                b_gradient.at[of].add(jnp.einsum("gp,gpt->gt", pull, forms)),
-                b_matrix.at[of].add(jnp.einsum("gp,gpt,gpu->gtu", weight, forms, forms)),
-                mixed.at[of].add(jnp.einsum("gpt,gpn->gtn", forms, weighted)),
-            ), None
-
-        n, (b, t) = shared_count + own_count, background.shape
-        zeros = tuple(jnp.zeros(s) for s in ((), (n,), (n, n), (b, t), (b, t, t), (b, t, n)))
-        sums = sum_over_devices(lambda start: lax.scan(batch, start, grouped)[0], zeros, problem.mesh)
-        gradient, matrix = sums[1], sums[2]
-        total = sums[0] + own_side.restraint(own)
-        gradient = gradient.at[shared_count:].add(own_side.restraint_slope(own))
-        matrix = matrix + jnp.diag(jnp.pad(own_side.restraint_curvature(own), (shared_count, 0)))
-        return total, gradient, matrix, *sums[3:]
-
-    total, gradient, matrix, *rest = _over_images(problem, unknowns, image, lambda mesh: EVERYWHERE)
-    side = problem.layout.shared
-    gradient = gradient.at[0, :shared_count].add(side.restraint_slope(unknowns.shared))
-    bent = jnp.pad(side.restraint_curvature(unknowns.shared), (0, own_count))
-    matrix = matrix.at[0].add(jnp.diag(bent))
-    return Normal(jnp.sum(total) + side.restraint(unknowns.shared), gradient, matrix, *rest)

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jaxtyping import Float, Int
+from jaxtyping import ArrayLike, Float, Int
 
-from ..constants import DEG_PER_RAD
 from ..crystal import dual_basis
+from ..detector import depth_of_absorption
 from ..errors import InputError
 from ..experiment import Experiment
-from ..panels import num_panels
-from ..render import simulate_pixels
-from ..scene import Scene, build_scene
+from ..mosaicity import AbstractMosaicity
+from ..numerics.vectors import as_vec3, unit
+from ..render.scene import Scene, build_scene
+from ..render.simulate import simulate_pixels
 
 
 class Spots(NamedTuple):
@@ -44,22 +45,20 @@ def predict(
 ) -> Spots:
     """The reflections that come close enough to the Ewald sphere to leave a spot on the detector.
 
-    **Arguments:** `widths`: how far from the sphere, 1 for the first zero of the spot's shape (mosaic spread is
-    added); `dmin_A`: resolution limit, None for the detector's corner; `min_photons`: leave out spots with fewer
-    photons in their middle pixel. Only reflections with a structure factor that is not zero are listed; one that the
-    rotation brings to the sphere twice is listed once.
+    **Arguments:** `widths`: how far from the sphere, 1 for the first zero of the spot's shape, or for the edge of a
+    top-hat spot, and of a gaussian one as wide (mosaic spread is added); `dmin_A`: resolution limit, None for the
+    detector's corner; `min_photons`: leave out spots with fewer photons in their middle pixel. Only reflections with a
+    structure factor that is not zero are listed; one that the rotation brings to the sphere twice is listed once.
 
     **Raises** `InputError` for a curved detector, or if nothing is left.
     """
-    if experiment.detector.curved:
+    if experiment.panel.curved:
         raise InputError("spots on a curved detector cannot be predicted")
-    if num_panels(experiment.detector) is not None:
-        raise InputError("spots are predicted on one panel: choose it with panel_experiment(experiment, panel)")
     scene = build_scene(experiment, "spec")
     hkl = _candidates(experiment, scene, dmin_A)
-    spread = experiment.crystal.mosaic_spread_deg / DEG_PER_RAD
-    slow, fast, excitation, orientation = map(np.asarray, _closest(scene, jnp.asarray(hkl, float), widths, spread))
-    height, width = experiment.detector.pixels_slow, experiment.detector.pixels_fast
+    mosaicity = experiment.crystal.mosaicity
+    slow, fast, excitation, orientation = map(np.asarray, _closest(scene, jnp.asarray(hkl, float), widths, mosaicity))
+    height, width = experiment.panel.pixels_slow, experiment.panel.pixels_fast
     keep = (excitation <= 1.0) & (slow > -0.5) & (slow < height - 0.5) & (fast > -0.5) & (fast < width - 0.5)
     keep = np.flatnonzero(keep)
     if not keep.size:
@@ -75,7 +74,7 @@ def predict(
     return spots
 
 
-def spot_positions(experiment: Experiment, hkl, orientation=0) -> tuple[Array, Array]:
+def spot_positions(experiment: Experiment, hkl: ArrayLike, orientation: ArrayLike = 0) -> tuple[Array, Array]:
     """Where reflections fall, (slow, fast) pixel coordinates; differentiable in crystal, beam and detector.
 
     **Arguments:** `hkl` (n, 3); `orientation`: as `predict` gives it, a number or (n,).
@@ -88,8 +87,8 @@ def _candidates(experiment: Experiment, scene: Scene, dmin_A: float | None) -> n
     """Miller indices with a structure factor, within the resolution that the detector sees, 000 left out."""
     frame = scene.frame
     corners = []
-    for s in (0, experiment.detector.pixels_slow):
-        for f in (0, experiment.detector.pixels_fast):
+    for s in (0, experiment.panel.pixels_slow):
+        for f in (0, experiment.panel.pixels_fast):
             corners.append(np.asarray(frame.pix0 + (s * frame.slow + f * frame.fast) * frame.pixel_size))
     directions = np.stack(corners) / np.linalg.norm(corners, axis=1, keepdims=True)
     incident, wavelength = np.asarray(scene.sources.incident), float(jnp.min(scene.sources.wavelength))
@@ -123,7 +122,9 @@ def _amplitudes(experiment: Experiment, hkl: np.ndarray) -> np.ndarray:
     return np.where(inside, table[tuple(place.T)], float(factors.default_F))
 
 
-def _reflect(scene: Scene, hkl: Array, orientation: Array, widths, spread) -> tuple[Array, Array, Array]:
+def _reflect(
+    scene: Scene, hkl: Array, orientation: Array, widths: float | Array, mosaicity: AbstractMosaicity | None
+) -> tuple[Array, Array, Array]:
     """Position (slow, fast) and excitation of each reflection in the given orientation of the crystal.
 
     The spot stands where the Ewald sphere comes closest to the reciprocal lattice point.
@@ -136,30 +137,37 @@ def _reflect(scene: Scene, hkl: Array, orientation: Array, widths, spread) -> tu
     scattered = incident / wavelength + q
     length = jnp.sqrt(jnp.sum(scattered**2, axis=-1, keepdims=True))
     direction = scattered / length
-    cells = jnp.stack(scene.lattice.n_cells)
-    narrow = jnp.max(cells[None] * jnp.abs(jnp.einsum("nij,nj->ni", real, direction)), axis=-1)
-    allowed = widths / narrow + jnp.sqrt(jnp.sum(q * q, axis=-1)) * spread
+    along = as_vec3(jnp.einsum("nij,nj->in", real, direction))
+    allowed = widths * scene.shape.width_per_A(scene.lattice, along)
+    if mosaicity is not None:
+        # what takes a lattice point off the sphere is a turn about the axis across beam and q
+        across = jax.vmap(unit)(jnp.cross(incident, q))
+        allowed = allowed + jnp.sqrt(jnp.sum(q * q, axis=-1)) * jax.vmap(mosaicity.width_rad)(across)
     excitation = jnp.abs(length - 1.0 / wavelength)[:, 0] / allowed
     frame = scene.frame
     toward = direction @ frame.normal
     excitation = jnp.where(toward * frame.close_distance > 0, excitation, jnp.inf)
-    hit = direction * (frame.close_distance / jnp.where(toward == 0, 1.0, toward))[:, None] - frame.pix0[None]
+    toward = jnp.where(toward == 0, 1.0, toward)
+    distance = frame.close_distance
+    if scene.settings.mean_depth:
+        distance += depth_of_absorption(frame, jnp.abs(toward), scene.layer_thickness, scene.attenuation_depth)
+    hit = direction * (distance / toward)[:, None] - frame.pix0[None]
     return (hit @ frame.slow) / frame.pixel_size - 0.5, (hit @ frame.fast) / frame.pixel_size - 0.5, excitation
 
 
 @jax.jit
 def _positions(experiment: Experiment, hkl: Array, orientation: Array) -> tuple[Array, Array]:
-    slow, fast, _ = _reflect(build_scene(experiment, "spec"), hkl, orientation, 1.0, 0.0)
+    slow, fast, _ = _reflect(build_scene(experiment, "spec"), hkl, orientation, 1.0, None)
     return slow, fast
 
 
 @jax.jit
-def _closest(scene: Scene, hkl: Array, widths, spread):
+def _closest(scene: Scene, hkl: Array, widths: Array, mosaicity: AbstractMosaicity):
     """Position, excitation and number of the orientation that brings each reflection closest to the sphere."""
     count = scene.phi_steps.shape[0] * scene.sources.weight.shape[0]
 
     def visit(best, number):
-        found = _reflect(scene, hkl, jnp.full(hkl.shape[:1], number), widths, spread)
+        found = _reflect(scene, hkl, jnp.full(hkl.shape[:1], number), widths, mosaicity)
         closer = found[2] < best[2]
         new = (*found, jnp.full(hkl.shape[:1], number))
         return tuple(jnp.where(closer, a, b) for a, b in zip(new, best, strict=True)), None

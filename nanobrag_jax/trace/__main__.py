@@ -2,8 +2,8 @@
 
 import sys
 
-from ..compilation_cache import use_compilation_cache
-from .command import main
+from ..command.compilation_cache import use_compilation_cache
+from ..command.trace import main
 
 use_compilation_cache()
 sys.exit(main())

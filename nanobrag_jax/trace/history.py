@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
-from ..carryover import State, block_in_order, initial_state, swept
-from ..scene import Scene, first_polarization
+from ..numerics.loops import scan
+from ..render.carryover import State, block_in_order, initial_state, swept
+from ..render.scene import Scene, first_polarization
 
 Pixel = tuple[int, int]
 
@@ -83,4 +84,4 @@ def _states_left(scene: Scene, start: State, slow: Array, fast: Array, active: A
         state = block_in_order(scene, state, *block)[1]
         return state, state
 
-    return lax.scan(step, start, (slow, fast, active))[1]
+    return scan(step, start, (slow, fast, active))[1]

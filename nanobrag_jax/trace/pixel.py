@@ -11,12 +11,12 @@ from .. import checks
 from ..constants import DEG_PER_RAD, R_E_SQR_M2
 from ..errors import InputError
 from ..experiment import Experiment
-from ..panels import num_panels
-from ..render import MODES, simulate
-from ..scene import Scene, scene_on_host
-from ..trace_record import CRYSTAL, FIRST_STEP, Carried, Trace, Value
+from ..render.scene import Scene, scene_on_host
+from ..render.simulate import MODES, simulate
 from ..typing import Mode
+from ..window import window_of
 from .history import History, history
+from .record import CRYSTAL, FIRST_STEP, Carried, Trace, Value
 from .terms import Terms, terms_of
 
 
@@ -43,8 +43,6 @@ def trace_pixel(
     mask. Source: docs/reference.md sections 8, 10 and 11.
     """
     checks.one_of("mode", mode, MODES)
-    if num_panels(experiment.detector) is not None:
-        raise InputError("trace_pixel takes one panel: choose it with panel_experiment(experiment, panel)")
     slow, fast = int(slow), int(fast)
     rendered, corner = _rendered(experiment)
     _check_pixel(experiment, rendered, corner, slow, fast)
@@ -53,7 +51,7 @@ def trace_pixel(
     state = None if before is None else before.state
     terms = jax.tree.map(np.asarray, terms_of(scene, state, jnp.asarray(slow, jnp.int32), jnp.asarray(fast, jnp.int32)))
     pixels = np.asarray(simulate(experiment, mode) if image is None else image)
-    shape = experiment.detector.pixels_slow, experiment.detector.pixels_fast
+    shape = experiment.panel.pixels_slow, experiment.panel.pixels_fast
     if pixels.shape != shape:
         raise InputError(f"image must have the detector's shape {shape} (slow, fast), got {pixels.shape}")
     scene = jax.tree.map(np.asarray, scene)
@@ -64,15 +62,16 @@ def trace_pixel(
 
 def _rendered(experiment: Experiment) -> tuple[np.ndarray, tuple[int, int]]:
     """Which pixels of the region of interest are rendered, and the (slow, fast) numbers of its first."""
-    detector, sampling = experiment.detector, experiment.sampling
-    f0, f1, s0, s1 = sampling.roi or (0, detector.pixels_fast - 1, 0, detector.pixels_slow - 1)
+    detector, sampling = experiment.panel, experiment.sampling
+    window = window_of((detector.pixels_slow, detector.pixels_fast), sampling.roi)
+    corner = window.slow, window.fast
     if sampling.mask is None:
-        return np.ones((s1 - s0 + 1, f1 - f0 + 1), bool), (s0, f0)
-    return np.asarray(sampling.mask)[s0 : s1 + 1, f0 : f1 + 1], (s0, f0)
+        return np.ones((window.rows, window.columns), bool), corner
+    return np.asarray(sampling.mask)[window.slices], corner
 
 
 def _check_pixel(experiment: Experiment, rendered: np.ndarray, corner: tuple[int, int], slow: int, fast: int) -> None:
-    limits = experiment.detector.pixels_slow, experiment.detector.pixels_fast
+    limits = experiment.panel.pixels_slow, experiment.panel.pixels_fast
     if not (0 <= slow < limits[0] and 0 <= fast < limits[1]):
         raise InputError(
             f"pixel slow {slow}, fast {fast} is not on the detector of {limits[0]} x {limits[1]} pixels (slow x fast)"
@@ -129,7 +128,7 @@ def _phi_steps(scene: Scene, terms: Terms) -> list[dict[str, Value]]:
 
 def _factors_in_sum(scene: Scene) -> tuple[str, ...]:
     settings = scene.settings
-    several_layers = settings.mode == "spec" and settings.layers > 1
+    several_layers = not settings.slips.phi0 and settings.layers > 1
     flags = (settings.oversample_thick or several_layers, settings.oversample_polar, settings.oversample_omega)
     return tuple(n for n, flag in zip(("capture_fraction", "polar", "omega_pixel"), flags, strict=True) if flag)
 
@@ -140,7 +139,7 @@ def _values(scene: Scene, terms: Terms, fluence: float, final: float) -> dict[st
     incident, wavelength = lights.incident[0], float(lights.wavelength[0])
     first = terms.first
     capture = terms.capture
-    if settings.mode == "c-parity" or capture.size == 1:
+    if settings.slips.phi0 or capture.size == 1:
         capture = capture[-1]
     values: dict[str, Value] = {
         "pix0_vector_meters": _numbers(frame.pix0),

@@ -5,15 +5,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from ..background import amorphous_photons
-from ..carryover import State, accepted, block_in_order, swept
-from ..crystal import dual_basis, orientations
-from ..geometry import Ray
-from ..kernel import Sample, sample
-from ..render import background_photons, block_photons
-from ..scene import (
+from ..crystal import dual_basis
+from ..detector import Ray
+from ..mosaicity import orientations
+from ..numerics.loops import scan
+from ..numerics.vectors import dot
+from ..render.background import scattered_photons
+from ..render.carryover import State, accepted, block_in_order, swept
+from ..render.kernel import Sample
+from ..render.scene import (
     Point,
     Scene,
     SourceTerms,
@@ -24,9 +26,10 @@ from ..scene import (
     point_ray,
     points,
     points_and_sources,
+    sample_at,
     source_terms,
 )
-from ..vectors import dot
+from ..render.simulate import background_photons, block_photons
 
 
 class Terms(NamedTuple):
@@ -76,7 +79,7 @@ def terms_of(scene: Scene, state: State | None, slow: Array, fast: Array) -> Ter
 
     def at_step(q, real, interpolate):
         wanted = interpolate if scene.settings.interpolate else False
-        return sample(q, real, scene.lattice, scene.grid, wanted)
+        return sample_at(scene, q, real, wanted)
 
     steps = jax.vmap(at_step, in_axes=(None, 0, 0))
     sampled = jax.vmap(steps)(source.q, real, interpolate)
@@ -106,9 +109,9 @@ def terms_of(scene: Scene, state: State | None, slow: Array, fast: Array) -> Ter
 
 def _background(scene: Scene, first: Ray, polar: Array, slow: Array, fast: Array) -> Array | None:
     water = None if scene.background is None else background_photons(scene, first, polar)
-    if scene.amorphous is None:
+    if not scene.scatterers:
         return water
-    photons = amorphous_photons(scene, slow, fast)
+    photons = scattered_photons(scene, slow, fast)
     return photons if water is None else photons + water
 
 
@@ -124,7 +127,7 @@ def spec_total(scene: Scene, slow: Array, fast: Array) -> Array:
         scene,
         photons=jnp.full_like(scene.photons, scene.num_steps),
         background=None,
-        amorphous=None,
+        scatterers=(),
         layer_thickness=None if one_layer else scene.layer_thickness,
         settings=replace(settings, polarized=settings.polarized and settings.oversample_polar),
     )
@@ -161,11 +164,11 @@ def _loop_order(scene: Scene, state: State, inherited, usual, slow, fast) -> tup
         leaves = jnp.zeros(turns * domains, bool)
         if scene.settings.interpolate:
             real = jnp.where(terms.kept & ~begun, stale, fresh)
-            seen = jax.vmap(lambda rows: sample(terms.q, rows, scene.lattice, scene.grid, True))(real)
+            seen = jax.vmap(lambda rows: sample_at(scene, terms.q, rows, True))(real)
             leaves = accepted(scene, terms.kept, seen.F_latt) & ~seen.interpolates
         return begun | terms.kept, (begun, leaves)
 
-    begun, leaves = lax.scan(visit, jnp.zeros((), bool), points_and_sources(scene))[1]
+    begun, leaves = scan(visit, jnp.zeros((), bool), points_and_sources(scene))[1]
     leaves = leaves.reshape(-1)
     on = state.interpolating & (jnp.cumsum(leaves) - leaves == 0)
     first_of_layer = num_points // layers * num_sources

@@ -108,7 +108,7 @@ UNWRITABLE = {
     "directory": (lambda folder: folder, "it is a directory"),
     "below a file": (_below_a_file, "Not a directory"),
     "empty name": (lambda folder: "", "the file name is empty"),
-    "NUL": (lambda folder: "a\0b", "null byte"),
+    "NUL": (lambda folder: "a\0b", "null (byte|character)"),
     "long name": (lambda folder: folder / ("x" * 300), "File name too long"),
     "loop": (_loop, "symbolic links"),
 }

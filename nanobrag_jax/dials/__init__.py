@@ -1,0 +1,1 @@
+"""DIALS experiment lists, read and written, and what they say as experiments."""

@@ -1,0 +1,75 @@
+"""Arrays in numpy's own files, .npy; those in a .npz are read too."""
+
+import io
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import InputError
+from ..io.text import one_line
+from .image_format import FileContent, Image, ImageFormat, Shape, image_name
+from .setup import Setup
+from .whole_numbers import as_stored_numbers
+
+
+def npy_pieces(image: Image) -> list[bytes | memoryview]:
+    """What an image (slow, fast) looks like as a .npy file, in pieces."""
+    head = io.BytesIO()
+    array = np.ascontiguousarray(image, image.dtype.newbyteorder("<"))
+    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
+    return [head.getvalue(), array.reshape(-1).view(np.uint8).data]
+
+
+def read_npy(path: str, dataset: str = "") -> Image:
+    """The array in a .npy file, or the one that is called `dataset` in a .npz file.
+
+    **Raises** `InputError` for a file that cannot be read, and for names that are missing or lead nowhere.
+    """
+    name = image_name(path, dataset)
+    try:
+        with open(path, "rb") as handle:
+            found = np.load(handle, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                if dataset:
+                    raise InputError(f"{name}: a npy file holds one array without a name")
+                return found
+            if not dataset and len(found.files) != 1:
+                raise InputError(f"{name} holds {', '.join(found.files) or 'nothing'}: say which as {path}::NAME")
+            if dataset and dataset not in found.files:
+                raise InputError(f"{name} is not there; the file holds {', '.join(found.files) or 'nothing'}")
+            return found[dataset or found.files[0]]
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{name} is not a numpy file that can be read: {one_line(error)}") from error
+
+
+class Npy(ImageFormat):
+    """One array, in whatever numbers the image has."""
+
+    name = "npy"
+    label = "npy"
+    extensions = (".npy",)
+    foreign = "decides"
+    holds_numbers = True
+    has_datasets = True
+    needs_to_write = None
+    needs_to_read = None
+
+    def unsaid(self, setup: Setup) -> list[str]:
+        """Nothing is expected of it."""
+        return []
+
+    def write(self, images: Sequence[Image], setup: Setup) -> list[FileContent]:
+        """Photons in single precision, integers as they are."""
+        made = [npy_pieces(as_stored_numbers(image)) for image in images]
+        return [FileContent(pieces, len(pieces)) for pieces in made]
+
+    def begins(self, start: bytes) -> bool:
+        """With numpy's mark, or a zip archive's."""
+        return start.startswith((b"\x93NUMPY", b"PK\x03\x04"))
+
+    def read(self, path: str, dataset: str, shape: Shape | None) -> Image:
+        """An array by its name, where it has one."""
+        return read_npy(path, dataset)

@@ -1,0 +1,66 @@
+"""The files of a run: written all or none."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from ..errors import InputError
+from .atomic import whole_file
+
+
+class Output(NamedTuple):
+    """A file to write: the flag that names it, its path, its content in pieces, and about how many of them."""
+
+    flag: str
+    path: str
+    pieces: Iterable[bytes | memoryview]
+    count: int = 1
+
+
+def panel_path(path: str, panel: int, panels: int) -> str:
+    """The file of one panel: its number before the extension, `image_07.img`; the path itself for a lone panel.
+
+    Something like /dev/null takes all panels.
+    """
+    if panels == 1 or (os.path.exists(path) and not os.path.isfile(path)):
+        return path
+    stem, extension = os.path.splitext(path)
+    return f"{stem}_{panel:0{len(str(panels - 1))}d}{extension}"
+
+
+def write_outputs(outputs: Sequence[Output], report: Callable[[float], None] | None = None) -> None:
+    """Write files, all of them or none.
+
+    **Arguments:** `report`: called with the finished fraction after each piece.
+
+    **Raises** `InputError` that names flag and file where one cannot be written; then none has appeared.
+    """
+    before, total = 0, sum(output.count for output in outputs)
+    with contextlib.ExitStack() as stack:
+        handles = [stack.enter_context(_whole_output(output)) for output in outputs]
+        for output, handle in zip(outputs, handles, strict=True):
+            try:
+                for number, piece in enumerate(output.pieces, 1):
+                    handle.write(piece)
+                    if report:
+                        report((before + min(number, output.count)) / total)
+                before += output.count
+                handle.flush()
+            except OSError as error:
+                raise _FlaggedError(f"{output.flag}: cannot write {output.path!r}: {error.strerror}") from error
+
+
+class _FlaggedError(InputError):
+    """An error that names its flag already."""
+
+
+@contextlib.contextmanager
+def _whole_output(output: Output):
+    try:
+        with whole_file(output.path) as handle:
+            yield handle
+    except _FlaggedError:
+        raise
+    except InputError as error:
+        raise _FlaggedError(f"{output.flag}: {error}") from error

@@ -1,0 +1,1 @@
+"""Vectors, loops and polynomials, precision and devices: what knows nothing of diffraction."""

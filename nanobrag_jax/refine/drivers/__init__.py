@@ -1,0 +1,1 @@
+"""Ways to the minimum: what a driver is, and the drivers there are."""

@@ -1,0 +1,1 @@
+"""What is refined: parameters by name, their transforms, and their layout as vectors."""

@@ -1,0 +1,1 @@
+"""From an experiment to an image: one kernel, lifted over pixels and samples."""

@@ -1,0 +1,1 @@
+"""Random command lines, and a slow restatement of the reference program in plain numpy that judges what they give."""
