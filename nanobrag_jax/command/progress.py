@@ -9,16 +9,20 @@ PATIENCE_S = 1.0
 
 _INTERVAL_S = 0.1
 _WIDTH = 30
+_WIPED = 100
 
 
 class Progress:
     """Draws how far a run is on one line of a terminal; `finish` wipes it away.
 
-    `wanted`: False to draw nothing. Streams that are no terminals are left alone, too. `doing`: what the work is.
+    `wanted`: False to draw nothing. Streams that are no terminals are left alone, too. `doing`: what the work is;
+    `images`: how many images it makes, for a meter that says how many a second.
     """
 
-    def __init__(self, wanted: bool = True, stream: io.TextIOBase | None = None, doing: str = "rendering"):
-        self.doing = doing
+    def __init__(
+        self, wanted: bool = True, stream: io.TextIOBase | None = None, doing: str = "rendering", images: int = 0
+    ):
+        self.doing, self.images = doing, images
         self.stream = sys.stderr if stream is None else stream
         self.wanted = wanted and self.stream.isatty()
         self.began = self.drawn = time.perf_counter()
@@ -36,12 +40,13 @@ class Progress:
         done = round(_WIDTH * fraction)
         left = elapsed / fraction - elapsed
         bar = "#" * done + "." * (_WIDTH - done)
-        self.stream.write(f"\r{self.doing} [{bar}] {fraction:4.0%}, {elapsed:.0f} s, about {left:.0f} s left   ")
+        pace = f", {self.images * fraction / elapsed:.3g} images/s" if self.images else ""
+        self.stream.write(f"\r{self.doing} [{bar}] {fraction:4.0%}, {elapsed:.0f} s, about {left:.0f} s left{pace}   ")
         self.stream.flush()
 
     def finish(self) -> None:
         """Remove the meter from the terminal."""
         if self.visible:
-            self.stream.write("\r" + " " * 79 + "\r")
+            self.stream.write("\r" + " " * _WIPED + "\r")
             self.stream.flush()
             self.visible = False
