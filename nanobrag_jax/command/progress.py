@@ -9,7 +9,6 @@ PATIENCE_S = 1.0
 
 _INTERVAL_S = 0.1
 _WIDTH = 30
-_WIPED = 100
 
 
 class Progress:
@@ -26,7 +25,7 @@ class Progress:
         self.stream = sys.stderr if stream is None else stream
         self.wanted = wanted and self.stream.isatty()
         self.began = self.drawn = time.perf_counter()
-        self.visible = False
+        self.visible, self.longest = False, 79
 
     def __call__(self, fraction: float) -> None:
         """Note that so much of the work is done; the first call, with 0, starts the clock."""
@@ -37,16 +36,19 @@ class Progress:
         if not self.wanted or elapsed < PATIENCE_S or now - self.drawn < _INTERVAL_S:
             return
         self.drawn, self.visible = now, True
-        done = round(_WIDTH * fraction)
+        width = _WIDTH - 8 if self.images else _WIDTH
+        done = round(width * fraction)
         left = elapsed / fraction - elapsed
-        bar = "#" * done + "." * (_WIDTH - done)
+        bar = "#" * done + "." * (width - done)
         pace = f", {self.images * fraction / elapsed:.3g} images/s" if self.images else ""
-        self.stream.write(f"\r{self.doing} [{bar}] {fraction:4.0%}, {elapsed:.0f} s, about {left:.0f} s left{pace}   ")
+        line = f"{self.doing} [{bar}] {fraction:4.0%}, {elapsed:.0f} s, about {left:.0f} s left{pace}   "
+        self.longest = max(self.longest, len(line))
+        self.stream.write(f"\r{line}")
         self.stream.flush()
 
     def finish(self) -> None:
         """Remove the meter from the terminal."""
         if self.visible:
-            self.stream.write("\r" + " " * _WIPED + "\r")
+            self.stream.write("\r" + " " * self.longest + "\r")
             self.stream.flush()
             self.visible = False
