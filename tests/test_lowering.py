@@ -1,5 +1,7 @@
 """Programs for a GPU, lowered on a CPU: nothing that only a CPU has may be in them."""
 
+import re
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,8 +25,14 @@ PROGRAMS = {
     "batch": lambda e: jax.vmap(
         lambda m: nb.simulate(eqx.tree_at(lambda e: e.crystal.misset_deg, e, m), block_pixels=None)
     )(jnp.stack([e.crystal.misset_deg] * 2)),
+    "interpolated": lambda e: nb.simulate(
+        eqx.tree_at(lambda e: e.sampling, e, nb.Sampling(oversample=1, interpolate=True))
+    ),
     "noise": lambda e: poisson_image(1, nb.simulate(e), 40.0).image,
 }
+
+
+DOUBLE_AS_BITS = re.compile(r"bitcast_convert.*tensor<.*f64>\) -> ")
 
 
 def lowered(name, platform):
@@ -44,12 +52,14 @@ def several_blocks(monkeypatch):
 def test_a_program_for_a_gpu(name, several_blocks):
     text = lowered(name, "cuda")
     assert 'inlineable = "false"' not in text, "a call that is kept from being inlined is a fence of CPUs"
+    assert not DOUBLE_AS_BITS.search(text), "from the bits of a double XLA makes wrong addresses on a GPU"
 
 
 @pytest.mark.parametrize("name", ["spec", "batch"])
 def test_a_program_for_a_cpu_keeps_its_fences(name, several_blocks):
     """Else the test above could not fail."""
-    assert 'inlineable = "false"' in lowered(name, "cpu")
+    text = lowered(name, "cpu")
+    assert 'inlineable = "false"' in text and DOUBLE_AS_BITS.search(text)
 
 
 def test_places_of_look_ups_are_the_same_on_both():

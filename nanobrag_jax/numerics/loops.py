@@ -81,10 +81,15 @@ def stored_first(compute: Callable[[], Out]) -> Out:
 
 
 def as_integer(x: Array) -> Array:
-    """Whole numbers 0 ≤ x < 2³¹ (2²³ in single precision) as integers: the last bits of x + 2^mantissa.
+    """Whole numbers 0 ≤ x < 2³¹ (2²³ in single precision) as integers.
 
-    XLA's own conversion watches for overflow, number by number on a CPU.
+    XLA's own conversion watches for overflow, number by number on a CPU: there they are the last bits of
+    x + 2^mantissa. A GPU converts as fast, and from those bits of a double XLA (0.11.2) makes wrong addresses there.
     """
+    return lax.platform_dependent(x, cpu=_last_bits, default=lambda x: x.astype(jnp.int32))
+
+
+def _last_bits(x: Array) -> Array:
     if x.dtype == jnp.float64:
         return lax.bitcast_convert_type(x + 2.0**52, jnp.int64).astype(jnp.int32)
     return lax.bitcast_convert_type(x + 2.0**23, jnp.int32) & (2**23 - 1)
