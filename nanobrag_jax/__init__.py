@@ -24,18 +24,22 @@ if TYPE_CHECKING:
     from .dials.to_experiment import scan_from_expt as scan_from_expt
     from .effects import DetectorEffects as DetectorEffects
     from .effects import detect as detect
+    from .effects import image_key as image_key
     from .errors import ExperimentWarning as ExperimentWarning
     from .errors import InputError as InputError
     from .experiment import Experiment as Experiment
     from .experiment import Sampling as Sampling
     from .experiment import completed as completed
+    from .experiment import image_experiment as image_experiment
     from .experiment import panel_experiment as panel_experiment
     from .formats import read_image as read_image
     from .formats import write_image as write_image
+    from .formats import write_sweep as write_sweep
     from .goniometer import Goniometer as Goniometer
     from .mosaicity import CapMosaicity as CapMosaicity
     from .render.simulate import simulate as simulate
     from .render.simulate import simulate_pixels as simulate_pixels
+    from .render.sweep import simulate_sweep as simulate_sweep
     from .scatterers import Amorphous as Amorphous
     from .scatterers import amorphous_sample as amorphous_sample
     from .structure_factors import StructureFactors as StructureFactors
@@ -50,10 +54,10 @@ else:
         config="Config load_config save_config",
         crystal="Crystal",
         detector="Detector",
-        effects="DetectorEffects detect",
+        effects="DetectorEffects detect image_key",
         errors="ExperimentWarning InputError",
-        experiment="Experiment Sampling completed panel_experiment",
-        formats="read_image write_image",
+        experiment="Experiment Sampling completed image_experiment panel_experiment",
+        formats="read_image write_image write_sweep",
         goniometer="Goniometer",
         mosaicity="CapMosaicity",
         scatterers="Amorphous amorphous_sample",
@@ -64,5 +68,6 @@ else:
             "dials.from_experiment": "to_expt",
             "dials.to_experiment": "experiment_from_expt scan_from_expt",
             "render.simulate": "simulate simulate_pixels",
+            "render.sweep": "simulate_sweep",
         },
     )

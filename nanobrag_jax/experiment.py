@@ -250,3 +250,18 @@ def panel_experiment(experiment: Experiment, panel: int) -> Experiment:
     if mask is None or mask.ndim == 2:
         return single
     return eqx.tree_at(lambda e: e.sampling.mask, single, mask[panel])
+
+
+def image_experiment(experiment: Experiment, number: int) -> Experiment:
+    """The same experiment at image `number` of the rotation of which it is image 1: each goes on where one has ended.
+
+    Only `goniometer.phi_deg` is another number. **Raises** `InputError` for a number below 1.
+    """
+    if number != int(number) or number < 1:
+        raise InputError(f"images are numbered from 1, got {number}")
+    phi, osc = experiment.goniometer.phi_deg, experiment.goniometer.osc_deg
+    if number == 1:
+        return experiment
+    if checks.is_known((phi, osc)):  # by numpy: jax would compile it
+        phi, osc = np.asarray(phi), np.asarray(osc)
+    return eqx.tree_at(lambda e: e.goniometer.phi_deg, experiment, leaf(phi + (number - 1) * osc))

@@ -474,7 +474,9 @@ def test_a_flag_that_names_a_field_replaces_it_and_others_are_refused(flag, base
         line[-1] = flag.choices[-1]
     if flag.names == "-roi":
         line[-4:] = ["1", "5", "2", "6"]
-    free = group in ("About", "Output", "Noise image") or (group == "Structure factors" and flag.names != "-dump")
+    free = group in ("About", "Images", "Output", "Noise image") or (
+        group == "Structure factors" and flag.names != "-dump"
+    )
     more = flag.setting in ("mode", "precision", "misset_seed", "mosaic_domains", "mosaic_seed", "save_config_path")
     try:
         nb.experiment_from_args(line)

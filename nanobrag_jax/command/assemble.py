@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..checks import warn
 from ..errors import ExperimentWarning
-from ..experiment import Experiment
+from ..experiment import Experiment, image_experiment
 from ..io.hkl import HklTable
 from ..structure_factors import StructureFactors
 from . import flags
@@ -36,6 +36,10 @@ class Assembly:
     directory: Path
     notes: list[str] = field(default_factory=list)
     table: HklTable | None = None
+
+    def experiment_at(self, number: int) -> Experiment:
+        """The experiment of an image of the sweep whose image 1 is `experiment`."""
+        return image_experiment(self.experiment, number)
 
 
 def experiment_from_args(args: Sequence[str], directory: str | os.PathLike[str] = ".") -> Experiment:

@@ -11,7 +11,7 @@ from ..dials.write import expt_bytes
 from ..experiment import Experiment
 from ..formats.registry import format_of_output
 from ..formats.setup import PHOTONS, Reading
-from ..io.outputs import Output
+from ..io.outputs import Output, is_template
 from ..panels import num_panels
 from .flags import Settings
 from .output_plan import USUAL_FORMATS, flag_of
@@ -27,12 +27,12 @@ def expt_output(
     experiment: Experiment,
     paths: Mapping[str, str],
     readings: Mapping[str, Reading],
-    num_images: int = 1,
+    numbers: range | None = None,
 ) -> Output:
     """The list as a file.
 
     **Arguments:** `experiment`: the first image's; `paths`: where each output goes; `readings`: what the numbers of
-    outputs stand for; `num_images`: of the rotation that begins with the first.
+    outputs stand for; `numbers`: of the images of a sweep.
     """
     name, path = _image(experiment, paths)
     reading = readings.get(name, PHOTONS) if name is not None else PHOTONS
@@ -45,7 +45,8 @@ def expt_output(
     record = expt_record(
         experiment,
         path,
-        num_images=num_images,
+        num_images=1 if numbers is None else len(numbers),
+        first_image=None if numbers is None else numbers[0],
         panels=options,
         hall_symbol=_hall_symbol(settings),
         mode=settings.get("mode"),
@@ -79,12 +80,14 @@ def _image(experiment: Experiment, paths: Mapping[str, str]) -> tuple[str | None
     for name in _PREFERRED:
         if name in paths and format_of_output(paths[name], USUAL_FORMATS[name])[0].name in _OPENED:
             path = paths[name]
+            if holds_frames(path) and is_template(path):
+                continue
             if holds_frames(path):
                 return name, path
             if num_panels(experiment.detector) is not None:
                 continue
             rotates = float(experiment.goniometer.osc_deg) != 0
-            numbered = re.search(r"\d", os.path.splitext(os.path.basename(path))[0])
+            numbered = re.search(r"[\d#]", os.path.splitext(os.path.basename(path))[0])
             return name, path if numbered or not rotates else None
     return None, None
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from ..config.layout import arrays_path
 from ..errors import InputError
-from ..formats.image_format import require_writer
+from ..formats.image_format import FrameFormat, require_writer
 from ..formats.registry import format_of_output
+from ..formats.sweep import frame_format
 from ..io.atomic import check_writable
+from ..io.outputs import is_template, numbered_path, sweep_template
 from . import flags
 from .assembly.structure_factors import names_reflections
 from .flags import Settings
@@ -28,6 +30,9 @@ OUTPUTS = {
 USUAL_FORMATS: dict[str, str] = {"float_path": "raw", "int_path": "smv", "noise_path": "smv", "png_path": "png"}
 """What the outputs are in whose names no other format is asked for."""
 
+IMAGES = (*USUAL_FORMATS, "pgm_path")
+"""Outputs that are images."""
+
 COUNTS = ("int_path", "noise_path")
 """Outputs of whole numbers with an offset."""
 
@@ -37,17 +42,63 @@ def flag_of(settings: Settings, name: str) -> str:
     return settings.flag_of(name) or OUTPUTS[name]
 
 
+def image_numbers(settings: Settings) -> range | None:
+    """The numbers of the images of a sweep; None for a single image."""
+    if "images" not in settings and "first_image" not in settings:
+        return None
+    first = settings.get("first_image")
+    return range(first, first + (settings.get("images") or 1))
+
+
+def only_number(settings: Settings) -> int:
+    """The number of the image of a run that makes one: that of -expt_image, else 1."""
+    number = settings.get("expt_image")
+    return number if isinstance(number, int) and "expt_path" in settings else 1
+
+
 def planned_outputs(settings: Settings) -> dict[str, str]:
-    """Settings that name output files of this run, and their paths."""
-    wanted = {"float_path", "int_path"}
-    if settings.get("write_pgm"):
-        wanted.add("pgm_path")
-    if settings.get("write_noise"):
-        wanted.add("noise_path")
+    """Settings that name output files of this run, and their paths.
+
+    Of a sweep only the images that flags name are written; a path with a place for their number stands for many files.
+
+    **Raises** `InputError` for a sweep that writes no image, or counts on scales of their own.
+    """
+    sweep = image_numbers(settings) is not None
+    wanted = {name for name in IMAGES if name in settings} if sweep else {*IMAGES} - {"png_path"}
+    if not settings.get("write_pgm"):
+        wanted.discard("pgm_path")
+    if not settings.get("write_noise"):
+        wanted.discard("noise_path")
+    if sweep:
+        _check_sweep(settings, wanted)
     wanted |= {name for name in ("png_path", "save_config_path", "exptfile_path") if name in settings}
     if names_reflections(settings) and (settings.get("mode") == "c-parity" or "dump_path" in settings):
         wanted.add("dump_path")
-    return {name: settings.get(name) for name in OUTPUTS if name in wanted}
+    paths = {name: settings.get(name) for name in OUTPUTS if name in wanted}
+    return {name: _sweep_path(name, path) if sweep else path for name, path in paths.items()}
+
+
+def _check_sweep(settings: Settings, wanted: set[str]) -> None:
+    if not wanted:
+        raise InputError("of many images only those that flags name are written: give, say, -noisefile image_####.cbf")
+    if "int_path" in wanted and "int_scale" not in settings:
+        flag = flag_of(settings, "int_path")
+        raise InputError(f"{flag} of many images needs -scale: else each would have the scale of its brightest pixel")
+    for name in ("printout", "printout_pixel"):
+        if name in settings:
+            raise InputError(f"{settings.flag_of(name)} lists the pixels of one image: it cannot be given for many")
+
+
+def _sweep_path(name: str, path: str) -> str:
+    """A path with a place for the number of the image, unless one file holds all of them, or there is one for all."""
+    if name not in IMAGES or frame_format_of(name, path) is not None:
+        return path
+    return sweep_template(path)
+
+
+def frame_format_of(name: str, path: str) -> FrameFormat | None:
+    """The format of the file that holds all images of a sweep; None where each has a file of its own."""
+    return None if name not in USUAL_FORMATS else frame_format(format_of_output(path, USUAL_FORMATS[name])[0], path)
 
 
 NO_OFFSET = ("cbf", "nexus")
@@ -72,10 +123,18 @@ def inputs_of(settings: Settings) -> dict[str, str]:
     return found
 
 
+def _files(path: str, numbers: range | None) -> list[str]:
+    """The files that a path stands for in a run of these images; None for a single one."""
+    if numbers is None or not is_template(path):
+        return [path]
+    return [numbered_path(path, number) for number in numbers]
+
+
 def check_outputs(settings: Settings, paths: dict[str, str]) -> None:
     """Raise `InputError` for outputs that cannot be written, or that would overwrite an input or each other."""
     taken = {place: f"the input of {flag}" for place, flag in inputs_of(settings).items()}
-    named = list(paths.items())
+    numbers = image_numbers(settings)
+    named = [(name, path) for name, given in paths.items() for path in _files(given, numbers)]
     if "save_config_path" in paths:
         named.append(("save_config_path", arrays_path(paths["save_config_path"])))
     for name, path in named:

@@ -1,6 +1,9 @@
 """What the command tells about a run: labels and values, in the units that the labels name."""
 
+import os
+import sys
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import SupportsFloat
 
 import numpy as np
@@ -16,6 +19,14 @@ from ..spot_shapes import Square
 from ..window import window_of
 
 Rows = list[tuple[str, str]]
+
+
+def say(text: str) -> None:
+    """Print, and go on in silence when whoever read the report has gone: the files are still wanted."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def numbers(values: Iterable[SupportsFloat], form: str = "g") -> str:
@@ -179,6 +190,16 @@ def statistics_rows(found: Statistics, experiment: Experiment, frame: DetectorFr
 def text(rows: Rows) -> str:
     """Rows as lines, the values under each other."""
     return "\n".join(f"  {label:<37}{value}" for label, value in rows)
+
+
+def spent(times: Sequence[float], labels: Sequence[str] = ("reading", "compiling", "rendering", "writing")):
+    """The row that says how long each part of a run took.
+
+    **Arguments:** `times`: when the first part began, and when each of them ended, in seconds.
+    """
+    spans = [after - before for before, after in pairwise(times)]
+    parts = [f"{label} {span:.2f}" for label, span in zip(labels, spans, strict=True)]
+    return "time (s)", f"{times[-1] - times[0]:.2f}: {', '.join(parts)}"
 
 
 def pixel_list(image: np.ndarray, place: tuple[slice, slice], mask: np.ndarray | None) -> Iterable[str]:

@@ -5,56 +5,44 @@ anything else that is wrong. Files are written all or none.
 """
 
 import gc
-import math
 import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ..config.save import config_outputs
 from ..detector import DetectorFrame
-from ..effects import noise_image
-from ..effects.photon_noise import DEFAULT_SEED, NoiseImage, poisson_image, reference_noise
 from ..errors import InputError, UsageError
-from ..experiment import Experiment, completed, panel_experiment
-from ..formats.from_experiment import reading_of, setup_of
-from ..formats.pgm import pgm_bytes
+from ..experiment import Experiment, completed
 from ..formats.registry import format_of_output
 from ..formats.setup import PHOTONS, Reading, Setup
-from ..formats.whole_numbers import (
-    FloatImage,
-    default_int_scale,
-    default_pgm_scale,
-    int_image,
-    pgm_image,
-    statistics,
-)
-from ..formats.write import image_outputs
-from ..io.fdump import fdump_bytes
-from ..io.outputs import Output, panel_path, write_outputs
-from ..numerics.compiler_memory import returning_compiler_memory
 from ..numerics.precision import precision_context
-from ..panels import split_panels
-from ..render import bands
 from ..trace import trace_pixel
-from ..typing import Mode
 from ..version import __version__
 from ..window import window_of
 from . import flags, report
 from .assemble import Assembly, assemble
 from .compilation_cache import use_compilation_cache
-from .config_settings import output_section, settings_with_config
-from .effects import check_effects, described, effects_from_settings, wants_effects
-from .expt_output import expt_notes, expt_output
+from .config_settings import settings_with_config
+from .effects import check_effects
+from .exposure import Exposure, first_exposure, mask_of, noise_seed
+from .expt_output import expt_notes
 from .flags import Settings
-from .output_plan import COUNTS, USUAL_FORMATS, check_outputs, flag_of, offset_of, planned_outputs
-from .progress import Progress
+from .output_plan import (
+    COUNTS,
+    USUAL_FORMATS,
+    check_outputs,
+    image_numbers,
+    offset_of,
+    only_number,
+    planned_outputs,
+)
+from .report import say
+from .single import Run, image_to_files
+from .sweep import sweep_to_files
 
 NAME = "nanobrag_jax"
 USAGE = f"python -m {NAME} -mat FILE | -cell a b c al be ga  -hkl FILE | -default_F x  [flags]"
@@ -78,9 +66,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         settings = flags.parse(argv)
         if settings.get("help"):
-            _say(f"usage: {USAGE}\n\n{flags.help_text().rstrip()}")
+            say(f"usage: {USAGE}\n\n{flags.help_text().rstrip()}")
         elif settings.get("version"):
-            _say(f"{NAME} {__version__}")
+            say(f"{NAME} {__version__}")
         else:
             settings = settings_with_config(settings)
             with precision_context(settings.get("precision")):
@@ -93,17 +81,9 @@ def main(argv: Sequence[str]) -> int:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return _complain("there is not enough memory for so many pixels, or for so many structure factors", 1)
-    except KeyboardInterrupt:
-        return _complain("interrupted, nothing is written", 130)
+    except KeyboardInterrupt as stopped:
+        return _complain(str(stopped) or "interrupted, nothing is written", 130)
     return 0
-
-
-def _say(text: str) -> None:
-    """Print, and go on in silence when whoever read the report has gone: the files are still wanted."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(sentence: str, status: int) -> int:
@@ -114,58 +94,34 @@ def _complain(sentence: str, status: int) -> int:
 def simulate_to_files(settings: Settings) -> None:
     """One run: read, report, render, write, report. **Raises** `InputError`."""
     times = [time.perf_counter()]
+    numbers = image_numbers(settings)
     paths = planned_outputs(settings)
     check_outputs(settings, paths)
     check_effects(settings)
     assembly = assemble(settings)
     mode = settings.get("mode")
-    panels = range(len(split_panels(assembly.experiment.detector)))
-    whole = completed(assembly.experiment)
-    experiments = [panel_experiment(whole, panel) for panel in panels]
-    traced = _traced_pixel(settings, experiments)
-    precision = settings.get("precision")
-    jobs = [bands.prepare(experiment, mode, precision) for experiment in experiments]
-    frames = [job.scene.frame for job in jobs]
-    setup = setup_of(
-        experiments, frames, rings=bool(settings.get("png_rings")), plain_header=settings.get("mode") == "c-parity"
-    )
-    notes = [*assembly.notes, *_from_behind(frames), *_format_notes(settings, paths, setup)]
+    number = only_number(settings) if numbers is None else numbers[0]
+    whole = completed(assembly.experiment if numbers is None else assembly.experiment_at(number))
+    exposure = first_exposure(settings, whole, number)
+    traced = _traced_pixel(settings, exposure.experiments)
+    setup = exposure.setup(settings)
+    notes = [*assembly.notes, *_from_behind(exposure.frames), *_format_notes(settings, paths, setup)]
     for note in [*notes, *expt_notes(settings, whole, paths)]:
         print(f"{NAME}: note: {note}", file=sys.stderr)
-    _say(f"{NAME} {__version__}, mode {mode}\n{report.text(_derived(assembly, experiments, jobs))}")
+    say(f"{NAME} {__version__}, mode {mode}\n{report.text(_derived(assembly, exposure))}")
     times.append(time.perf_counter())
-
-    progress = Progress(settings.get("progress"))
-
-    def follow(fraction: float) -> None:
-        if fraction == 0:
-            times.append(time.perf_counter())
-        progress(fraction)
-
-    try:
-        with returning_compiler_memory():
-            images = bands.render(jobs, follow)
-    finally:
-        progress.finish()
-    _check_photons(images, mode)
-    times.append(time.perf_counter())
-    outputs, rows = _outputs(settings, assembly, experiments, jobs, images, paths, setup)
-    progress = Progress(settings.get("progress"), doing="writing")
-    try:
-        write_outputs(outputs, progress)
-    finally:
-        progress.finish()
-    times.append(time.perf_counter())
-    rows += [(f"written ({output.flag})", output.path) for output in outputs]
-    _say(report.text([*rows, _spent(times)]))
+    run = Run(settings, assembly, paths, noise_seed(settings), times)
+    if numbers is not None:
+        sweep_to_files(run, exposure, numbers)
+        return
+    images = image_to_files(run, exposure, setup)
     if traced:
-        _say(trace_pixel(experiments[0], *traced, mode=mode).text().rstrip())
+        say(trace_pixel(exposure.experiments[0], *traced, mode=mode).text().rstrip())
     elif settings.get("printout"):
-        for experiment, image in zip(experiments, images, strict=True):
-            for lines in report.pixel_list(
-                image, window_of(image.shape, experiment.sampling.roi).slices, _mask(experiment)
-            ):
-                _say(lines)
+        for experiment, image in zip(exposure.experiments, images, strict=True):
+            place = window_of(image.shape, experiment.sampling.roi).slices
+            for lines in report.pixel_list(image, place, mask_of(experiment)):
+                say(lines)
 
 
 def _from_behind(frames: Sequence[DetectorFrame]) -> list[str]:
@@ -173,16 +129,6 @@ def _from_behind(frames: Sequence[DetectorFrame]) -> list[str]:
     turned = [str(panel) for panel, frame in enumerate(frames) if float(frame.facing) < 0]
     which = "the detector" if len(frames) == 1 else f"panel {', '.join(turned)}"
     return [f"{which} is seen from behind: its normal points towards the sample"] if turned else []
-
-
-def _check_photons(images: Sequence[FloatImage], mode: Mode) -> None:
-    """Raise `InputError` for an image that holds anything but finite photons, zero or more."""
-    for panel, image in enumerate(images):
-        lowest, highest = float(np.min(image)), float(np.max(image))
-        if not (lowest >= 0 and highest < math.inf):
-            where = "the image" if len(images) == 1 else f"the image of panel {panel}"
-            way_out = ": spec mode has no such slip" if mode == "c-parity" and lowest < 0 else ""
-            raise InputError(f"{where} has pixels from {lowest:g} to {highest:g} photons, nothing is written{way_out}")
 
 
 def _format_notes(settings: Settings, paths: dict[str, str], setup: Setup) -> list[str]:
@@ -201,10 +147,6 @@ def _format_notes(settings: Settings, paths: dict[str, str], setup: Setup) -> li
     return notes + [f"{', '.join(files)}: {note}" for note, files in unsaid.items()]
 
 
-def _mask(experiment: Experiment) -> np.ndarray | None:
-    return None if experiment.sampling.mask is None else np.asarray(experiment.sampling.mask)
-
-
 def _traced_pixel(settings: Settings, experiments: Sequence[Experiment]) -> tuple[int, int] | None:
     """(slow, fast) of -printout_pixel."""
     pixel = settings.get("printout_pixel")
@@ -219,8 +161,9 @@ def _traced_pixel(settings: Settings, experiments: Sequence[Experiment]) -> tupl
     return slow, fast
 
 
-def _derived(assembly: Assembly, experiments: Sequence[Experiment], jobs: Sequence[bands.Job]) -> report.Rows:
+def _derived(assembly: Assembly, exposure: Exposure) -> report.Rows:
     """What was derived; of many panels the geometry of the first."""
+    experiments, jobs = exposure.experiments, exposure.jobs
     experiment, scene = experiments[0], jobs[0].scene
     rows = [
         *report.structure_factor_rows(experiment, assembly.table),
@@ -230,104 +173,4 @@ def _derived(assembly: Assembly, experiments: Sequence[Experiment], jobs: Sequen
     if len(jobs) > 1:
         rows.append(("panels, the first of which is", f"{len(jobs)}"))
     rows += report.detector_rows(experiment, scene.frame, scene.settings.slips.pivot_ignored)
-    return rows + report.sampling_rows(experiments, [job.scene.frame for job in jobs], jobs[0].samples_per_pixel)
-
-
-def _outputs(
-    settings: Settings,
-    assembly: Assembly,
-    experiments: Sequence[Experiment],
-    jobs: Sequence[bands.Job],
-    images: Sequence[FloatImage],
-    paths: dict[str, str],
-    setup: Setup,
-) -> tuple[list[Output], report.Rows]:
-    """The files of the finished images, and what to report of them. All panels share their scales.
-
-    **Arguments:**
-
-    - `settings`: what the flags say.
-    - `assembly`: what was made of them.
-    - `experiments`, `jobs`, `images`: of each panel.
-    - `paths`: where each output goes.
-    - `setup`: what files can say of the experiment.
-    """
-    mode = settings.get("mode")
-    adc = {name: offset_of(settings, paths[name], USUAL_FORMATS[name]) for name in COUNTS if name in paths}
-    readings = {name: Reading(offset) for name, offset in adc.items()}
-    effects = None
-    found = [statistics(x, e.sampling.roi, _mask(e)) for x, e in zip(images, experiments, strict=True)]
-    int_scale = settings.get("int_scale") or default_int_scale(max(f.brightest for f in found))
-    pgm_scale = settings.get("pgm_scale") or default_pgm_scale(max(f.rmsd for f in found))
-    seed = _noise_seed(settings)
-    scales = {"int_path": ("int image scale", int_scale), "pgm_path": ("PGM image scale", pgm_scale)}
-    rows = [(label, f"{scale:g}") for name, (label, scale) in scales.items() if name in paths]
-    if "noise_path" in paths:
-        rows.append(("noise seed", f"{seed}"))
-        if wants_effects(settings):
-            rows.append(("detector effects", described(settings)))
-    kept: dict[str, list] = {"float_path": list(images), "int_path": [], "noise_path": [], "png_path": list(images)}
-    pictures = []
-    for panel, (experiment, job, image) in enumerate(zip(experiments, jobs, images, strict=True)):
-        roi = experiment.sampling.roi
-        heading = [] if len(images) == 1 else [("panel", f"{panel}")]
-        rows += heading + report.statistics_rows(found[panel], experiment, job.scene.frame)
-        kept["int_path"].append(int_image(image, int_scale, adc["int_path"], roi))
-        if "pgm_path" in paths:
-            path = panel_path(paths["pgm_path"], panel, len(images))
-            pictures.append(
-                Output(flag_of(settings, "pgm_path"), path, pgm_bytes(pgm_image(image, pgm_scale), pgm_scale))
-            )
-        if "noise_path" in paths:
-            if wants_effects(settings):
-                pixel_mm = float(experiment.panel.pixel_size_mm)
-                effects = effects_from_settings(settings, pixel_mm, adc["noise_path"])
-                noise = noise_image(jnp.asarray(image), effects, seed, panel=panel, roi=roi)
-            else:
-                noise = make_noise(image, seed + panel, adc["noise_path"], roi, mode)
-            rows.append(("noise photons", f"{float(noise.photons):.0f}"))
-            rows.append(("noise overloads", f"{int(noise.overloads)}"))
-            kept["noise_path"].append(np.asarray(noise.image))
-    if effects is not None:
-        shapes = [(image.shape[0], image.shape[1]) for image in images]
-        readings["noise_path"] = reading_of(effects, shapes)
-    outputs = []
-    for name, usual in USUAL_FORMATS.items():
-        if name in paths:
-            flag, (kind, _) = flag_of(settings, name), format_of_output(paths[name], usual)
-            said = replace(setup, reading=readings.get(name, PHOTONS))
-            outputs += image_outputs(flag, paths[name], kind, kept[name], said)
-    outputs += pictures
-    if "exptfile_path" in paths:
-        outputs.append(expt_output(settings, completed(assembly.experiment), paths, readings))
-    if "save_config_path" in paths:
-        flag, path = flag_of(settings, "save_config_path"), paths["save_config_path"]
-        how = mode, settings.get("precision")
-        outputs += config_outputs(flag, path, assembly.experiment, *how, output_section(settings, seed))
-    table = assembly.table
-    if "dump_path" in paths and table is not None:
-        filled = np.where(table.given, table.values, settings.get("default_F"))
-        outputs.append(Output(flag_of(settings, "dump_path"), paths["dump_path"], fdump_bytes(table.hkl_min, filled)))
-    return outputs, rows
-
-
-def _noise_seed(settings: Settings) -> int:
-    """As given; else the time in c-parity, as in the reference, and a fixed one in spec. Panels count on from it."""
-    seed = settings.get("noise_seed")
-    if seed is not None:
-        return seed
-    return int(time.time()) if settings.get("mode") == "c-parity" else DEFAULT_SEED
-
-
-def make_noise(image: FloatImage, seed: int, adc: float, roi, mode: str) -> NoiseImage:
-    """The noise image of a float image: the reference's stream of numbers in c-parity, else numbers for each pixel."""
-    if mode == "c-parity":
-        return reference_noise(image, seed, adc, roi)
-    return poisson_image(seed, jnp.asarray(image), adc, roi)
-
-
-def _spent(times: Sequence[float]) -> tuple[str, str]:
-    labels = ("reading", "compiling", "rendering", "writing")
-    spans = [after - before for before, after in pairwise(times)]
-    parts = [f"{label} {span:.2f}" for label, span in zip(labels, spans, strict=True)]
-    return "time (s)", f"{times[-1] - times[0]:.2f}: {', '.join(parts)}"
+    return rows + report.sampling_rows(experiments, exposure.frames, jobs[0].samples_per_pixel)

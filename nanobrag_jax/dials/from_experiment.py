@@ -15,6 +15,7 @@ from ..detector import detector_frame
 from ..errors import InputError
 from ..experiment import Experiment, completed
 from ..goniometer import phi_rotated
+from ..io.outputs import is_template, numbered_path
 from ..panels import split_panels
 from ..reference.slips import slips_of
 from ..typing import Mode
@@ -34,6 +35,7 @@ def to_expt(
     image: str | os.PathLike[str] | None = None,
     *,
     num_images: int = 1,
+    first_image: int | None = None,
     like: ExptExperiment | None = None,
     gain: float | None = None,
     pedestal: float | None = None,
@@ -50,8 +52,9 @@ def to_expt(
 
     - `path`: of the list to write; `experiment`;
     - `image`: the image file, None to leave it out; for a rotation its name must hold the image number, as in
-      `image_0001.img`, unless it is a NeXus file;
+      `image_0001.img`, or a place for it, as in `image_####.img`, unless it is a NeXus file;
     - `num_images`: of a scan whose first is this experiment and that goes on with its oscillation;
+    - `first_image`: the number of the first where the name has a place for it, 1 unless given;
     - `like`: a record read from a file, for panel names, gain, trusted range and space group;
     - `gain`, `pedestal`, `trusted_range`: of all panels; the range is the format's unless given, zero included;
     - `hall_symbol`: of the space group;
@@ -65,6 +68,7 @@ def to_expt(
         experiment,
         image,
         num_images=num_images,
+        first_image=first_image,
         like=like,
         panels={name: value for name, value in options.items() if value is not None},
         hall_symbol=hall_symbol,
@@ -79,6 +83,7 @@ def expt_record(
     image: str | os.PathLike[str] | None = None,
     *,
     num_images: int = 1,
+    first_image: int | None = None,
     like: ExptExperiment | None = None,
     panels: Mapping[str, Any] | None = None,
     hall_symbol: str | None = None,
@@ -89,7 +94,7 @@ def expt_record(
 
     **Arguments:** as there, and
 
-    - `experiment`, `image`, `num_images`;
+    - `experiment`, `image`, `num_images`, `first_image`;
     - `like`, `hall_symbol`, `exposure_s`, `mode`;
     - `panels`: fields of `ExptPanel` for all panels.
     """
@@ -107,7 +112,7 @@ def expt_record(
     if not rotates:
         real = phi_rotated(real, goniometer)[0]
     symbol = hall_symbol or (like.crystal.hall_symbol if like is not None and like.crystal is not None else " P 1")
-    template, first = _template(image, rotates)
+    template, first = _template(image, rotates, first_image or 1)
     return ExptExperiment(
         beam=_beam_of(beam, direction, turn),
         detector=made,
@@ -118,7 +123,7 @@ def expt_record(
         if rotates
         else None,
         crystal=ExptCrystal(np.asarray(real, float) @ turn.T, symbol),
-        imageset=_imageset(image, template, num_images),
+        imageset=_imageset(image, template, range(first, first + num_images)),
     )
 
 
@@ -186,15 +191,17 @@ def _panels_of(
     return tuple(made)
 
 
-def _template(image: str | os.PathLike[str] | None, rotates: bool) -> tuple[str, int]:
+def _template(image: str | os.PathLike[str] | None, rotates: bool, first: int) -> tuple[str, int]:
     """The file name with # for the digits of the image number, and that number; only a rotation has them.
 
-    A NeXus file holds all images of a rotation: its own name.
+    A NeXus file holds all images of a rotation: its own name. `first`: the number where the name has a place for it.
     """
     if image is None or not rotates:
-        return "", 1
+        return "", first
     if holds_frames(image):
         return os.path.abspath(os.fspath(image)), 1
+    if is_template(os.fspath(image)):
+        return os.path.abspath(os.fspath(image)), first
     folder, name = os.path.split(os.path.abspath(os.fspath(image)))
     stem, extension = os.path.splitext(name)
     digits = re.search(r"(\d+)(?=\D*$)", stem)
@@ -214,11 +221,12 @@ def _ending(path: str | os.PathLike[str]) -> str:
     return os.path.splitext(os.fspath(path))[1].lower()
 
 
-def _imageset(image: str | os.PathLike[str] | None, template: str, num_images: int) -> dict | None:
+def _imageset(image: str | os.PathLike[str] | None, template: str, numbers: range) -> dict | None:
     if image is None:
         return None
     lookups = {"mask": "", "gain": "", "pedestal": "", "dx": "", "dy": "", "params": {}}
-    frames = {"single_file_indices": list(range(num_images))} if holds_frames(image) else {}
+    frames = {"single_file_indices": list(range(len(numbers)))} if holds_frames(image) else {}
     if template:
         return {"__id__": "ImageSequence", "template": template} | frames | lookups
-    return {"__id__": "ImageSet", "images": [os.path.abspath(os.fspath(image))]} | frames | lookups
+    names = dict.fromkeys(numbered_path(os.fspath(image), number) for number in numbers)
+    return {"__id__": "ImageSet", "images": list(map(os.path.abspath, names))} | frames | lookups

@@ -2,7 +2,8 @@
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -89,6 +90,30 @@ class ImageFormat(ABC):
         - `shape`: (slow, fast), for a format that does not say it.
 
         **Raises** `InputError` for a file that cannot be read or understood.
+        """
+
+
+AddFrame = Callable[[Sequence[Image]], None]
+"""Adds one image of a sweep to a file: those of its panels (slow, fast)."""
+
+
+class FrameFormat(ImageFormat):
+    """A kind of image file that may hold all images of a sweep; its subclasses are final and have no state."""
+
+    panels_together: ClassVar[bool]
+    """Whether one file holds the frames of all panels; else each panel has its own."""
+
+    @abstractmethod
+    def open_frames(self, path: str, frames: int, setup: Setup) -> AbstractContextManager[AddFrame]:
+        """A file to which so many frames are added one by one, and which is complete when it is closed.
+
+        **Arguments:**
+
+        - `path`: of a file to be made; it gets its name, or goes, by itself.
+        - `frames`: how many there will be.
+        - `setup`: of the first image; the spindle goes on from one to the next.
+
+        Adding **raises** `InputError` for values that the format cannot hold.
         """
 
 

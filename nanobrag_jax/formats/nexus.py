@@ -3,7 +3,9 @@
 The frame of NXmx (McStas) has the beam along +z; it is the one of `lab` turned half round about y.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +15,9 @@ from ..constants import NEXUS_ENDINGS
 from ..errors import InputError
 from ..io.text import one_line
 from ..version import __version__
-from .image_format import FileContent, Image, ImageFormat, Requirement, Shape, image_name
+from .image_format import AddFrame, FileContent, FrameFormat, Image, Requirement, Shape, image_name
 from .setup import PHOTONS, Lab, Reading, Setup, curved_note, offset_note, unpolarised_note
-from .whole_numbers import as_stored_numbers
+from .whole_numbers import as_frame
 
 if TYPE_CHECKING:
     import h5py
@@ -47,29 +49,84 @@ def nexus_pieces(
     """
     import h5py
 
-    rows = [image.shape[0] for image in images]
-    starts = np.concatenate([[0], np.cumsum(rows)]).tolist()
-    width = max(image.shape[1] for image in images)
     with h5py.File("image", "w", driver="core", backing_store=False) as file:
-        _describe(file, lab, starts, images[0].dtype, reading)
-        shape = (starts[-1], width)
-        data = _dataset(file, f"{_ENTRY}/data/data", images[0].dtype, shape)
-        mask = _dataset(file, f"{_DETECTOR}/pixel_mask", np.dtype(np.uint32), shape, frames=False)
-        step = _chunk_rows(images[0].dtype, shape)
-        for panel, (start, image, away) in enumerate(zip(starts, images, unused, strict=False)):
-            fast = image.shape[1]
-            for first in range(0, image.shape[0], step):
-                part = image[first : first + step]
-                data[0, start + first : start + first + len(part), :fast] = part
-                yield b""
-            block = _pixel_mask((image.shape[0], width), fast, away, reading.dead_pixels(panel))
-            if block.any():
-                mask[start : start + image.shape[0]] = block
-        file[f"{_DETECTOR}/data"] = h5py.SoftLink(f"{_ENTRY}/data/data")
+        data = _begin(file, _shapes(images), images[0].dtype, lab, unused, reading)
+        for _ in _fill(data, 0, images):
+            yield b""
         file.flush()
         content = memoryview(file.id.get_file_image())
     for first in range(0, len(content), _SLICE_BYTES):
         yield content[first : first + _SLICE_BYTES]
+
+
+def _begin(
+    file: "h5py.File",
+    shapes: Sequence[Shape],
+    dtype: np.dtype,
+    lab: Lab,
+    unused: Sequence[NDArray[np.bool_] | None],
+    reading: Reading,
+    frames: int = 1,
+) -> "h5py.Dataset":
+    """Everything but the pixels; the dataset (frame, slow, fast) for these.
+
+    **Arguments:** as for `nexus_pieces`, and
+
+    - `file`: a new one;
+    - `shapes`: (slow, fast) of each panel;
+    - `dtype`: of the pixels;
+    - `lab`, `unused`, `reading`;
+    - `frames`: images of a rotation, of which `lab` is the first.
+    """
+    import h5py
+
+    starts = np.concatenate([[0], np.cumsum([slow for slow, _ in shapes])]).tolist()
+    whole = starts[-1], max(fast for _, fast in shapes)
+    _describe(file, lab, starts, dtype, reading, frames)
+    data = _dataset(file, f"{_ENTRY}/data/data", dtype, whole, frames)
+    mask = _dataset(file, f"{_DETECTOR}/pixel_mask", np.dtype(np.uint32), whole)
+    for panel, (start, (slow, fast), away) in enumerate(zip(starts, shapes, unused, strict=False)):
+        block = _pixel_mask((slow, whole[1]), fast, away, reading.dead_pixels(panel))
+        if block.any():
+            mask[start : start + slow] = block
+    file[f"{_DETECTOR}/data"] = h5py.SoftLink(f"{_ENTRY}/data/data")
+    return data
+
+
+def _shapes(images: Sequence[Image]) -> list[Shape]:
+    return [(image.shape[0], image.shape[1]) for image in images]
+
+
+def _fill(data: "h5py.Dataset", frame: int, images: Sequence[Image]) -> Iterator[None]:
+    """Write the panels of one frame; yields after each part that is compressed together."""
+    step, start = _chunk_rows(data.dtype, (data.shape[1], data.shape[2])), 0
+    for image in images:
+        for first in range(0, image.shape[0], step):
+            part = image[first : first + step]
+            data[frame, start + first : start + first + len(part), : image.shape[1]] = part
+            yield
+        start += image.shape[0]
+
+
+@contextlib.contextmanager
+def _opened(path: str, frames: int, setup: Setup) -> Iterator[AddFrame]:
+    """A file to which frames are added one by one; the first decides about their numbers."""
+    import h5py
+
+    data: h5py.Dataset | None = None
+    number = 0
+    with h5py.File(path, "w") as file:
+
+        def add(images: Sequence[Image]) -> None:
+            nonlocal data, number
+            alike = as_frame(images, None if data is None else data.dtype)
+            if data is None:
+                data = _begin(file, _shapes(alike), alike[0].dtype, setup.lab, setup.unused, setup.reading, frames)
+            for _ in _fill(data, number, alike):
+                pass
+            number += 1
+
+        yield add
 
 
 def _pixel_mask(
@@ -94,15 +151,19 @@ def _chunk_rows(dtype: np.dtype, shape: Shape) -> int:
     return max(1, min(shape[0], _CHUNK_BYTES // (shape[1] * dtype.itemsize)))
 
 
-def _dataset(file: "h5py.File", place: str, dtype: np.dtype, shape: Shape, frames: bool = True) -> "h5py.Dataset":
-    lead = (1,) if frames else ()
-    chunks = (*lead, _chunk_rows(dtype, shape), shape[1])
-    options = {"compression": "gzip", "compression_opts": 2, "shuffle": True, "chunks": chunks}
-    return file.create_dataset(place, (*lead, *shape), dtype, track_times=False, **options)
+def _dataset(file: "h5py.File", place: str, dtype: np.dtype, shape: Shape, frames: int = 0) -> "h5py.Dataset":
+    """An empty array (slow, fast), or (frame, slow, fast) of so many frames."""
+    chunks = (_chunk_rows(dtype, shape), shape[1])
+    options = {"compression": "gzip", "compression_opts": 2, "shuffle": True, "track_times": False}
+    if frames:
+        return file.create_dataset(place, (frames, *shape), dtype, chunks=(1, *chunks), **options)
+    return file.create_dataset(place, shape, dtype, chunks=chunks, **options)
 
 
-def _describe(file: "h5py.File", lab: Lab, starts: Sequence[int], dtype: np.dtype, reading: Reading) -> None:
-    """Everything but the pixels."""
+def _describe(
+    file: "h5py.File", lab: Lab, starts: Sequence[int], dtype: np.dtype, reading: Reading, frames: int
+) -> None:
+    """Everything but arrays of pixels."""
     _group(file, _ENTRY, "NXentry", default="data")
     file.attrs.update(default=_stored("entry"), creator=_stored(f"nanobrag_jax {__version__}"))
     said = {"definition": "NXmx", "title": "simulated diffraction image"}
@@ -115,7 +176,7 @@ def _describe(file: "h5py.File", lab: Lab, starts: Sequence[int], dtype: np.dtyp
     _group(file, f"{_ENTRY}/instrument", "NXinstrument")
     _put(file, f"{_ENTRY}/instrument/name", "nanobrag_jax", short_name="nanobrag_jax")
     _beam(file, lab)
-    _sample(file, lab)
+    _sample(file, lab, frames)
     _detector(file, lab, dtype, reading)
     for number, place in enumerate(lab.panels):
         _module(file, lab, number, [starts[number], 0], place.pixels)
@@ -134,7 +195,7 @@ def _beam(file: "h5py.File", lab: Lab) -> None:
         _put(file, f"{here}/{name}_weights", lab.spectrum[1])
 
 
-def _sample(file: "h5py.File", lab: Lab) -> None:
+def _sample(file: "h5py.File", lab: Lab, frames: int) -> None:
     """The sample, its spindle, and for an oscillation the way to it: a still depends on nothing."""
     here = f"{_ENTRY}/sample"
     _group(file, here, "NXsample")
@@ -142,8 +203,9 @@ def _sample(file: "h5py.File", lab: Lab) -> None:
     _group(file, f"{here}/transformations", "NXtransformations")
     phi = f"{here}/transformations/phi"
     _put(file, f"{here}/depends_on", phi if lab.osc_deg != 0 else ".")
-    _axis(file, phi, [lab.phi_deg], "deg", "rotation", TO_MCSTAS @ lab.spindle, ".")
-    _put(file, f"{phi}_end", [lab.phi_deg + lab.osc_deg], units="deg")
+    starts = lab.phi_deg + lab.osc_deg * np.arange(frames)
+    _axis(file, phi, starts, "deg", "rotation", TO_MCSTAS @ lab.spindle, ".")
+    _put(file, f"{phi}_end", starts + lab.osc_deg, units="deg")
     _put(file, f"{phi}_increment_set", lab.osc_deg, units="deg")
 
 
@@ -290,8 +352,8 @@ def _image_datasets(file: "h5py.File") -> Mapping[str, "h5py.Dataset"]:
     return found
 
 
-class Nexus(ImageFormat):
-    """One file for all panels; images in other HDF5 files are read too."""
+class Nexus(FrameFormat):
+    """One file for all panels, and for all images of a sweep; images in other HDF5 files are read too."""
 
     name = "nexus"
     label = "NeXus"
@@ -301,6 +363,7 @@ class Nexus(ImageFormat):
     has_datasets = True
     needs_to_write = Requirement("h5py", "nanobrag_jax[formats]")
     needs_to_read = Requirement("h5py", "nanobrag_jax[formats]")
+    panels_together = True
 
     def unsaid(self, setup: Setup) -> list[str]:
         """All geometry but a curvature can be said."""
@@ -308,10 +371,12 @@ class Nexus(ImageFormat):
 
     def write(self, images: Sequence[Image], setup: Setup) -> list[FileContent]:
         """Photons in single precision, integers as they are; all panels in the type that holds each of them."""
-        stored = [as_stored_numbers(image) for image in images]
-        shared = np.result_type(*stored)
-        alike = [image.astype(shared, copy=False) for image in stored]
+        alike = as_frame(images)
         return [FileContent(nexus_pieces(alike, setup.lab, setup.unused, setup.reading), num_pieces(alike))]
+
+    def open_frames(self, path: str, frames: int, setup: Setup) -> AbstractContextManager[AddFrame]:
+        """One file of so many frames; the angles of all of them are said when it begins."""
+        return _opened(path, frames, setup)
 
     def begins(self, start: bytes) -> bool:
         """With the mark of HDF5."""

@@ -1,16 +1,18 @@
 """Arrays in numpy's own files, .npy; those in a .npz are read too."""
 
+import contextlib
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
 from ..errors import InputError
 from ..io.text import one_line
-from .image_format import FileContent, Image, ImageFormat, Shape, image_name
+from .image_format import AddFrame, FileContent, FrameFormat, Image, Shape, image_name
 from .setup import Setup
-from .whole_numbers import as_stored_numbers
+from .whole_numbers import as_frame, as_stored_numbers
 
 
 def npy_pieces(image: Image) -> list[bytes | memoryview]:
@@ -45,8 +47,27 @@ def read_npy(path: str, dataset: str = "") -> Image:
         raise InputError(f"{name} is not a numpy file that can be read: {one_line(error)}") from error
 
 
-class Npy(ImageFormat):
-    """One array, in whatever numbers the image has."""
+@contextlib.contextmanager
+def _opened(path: str, frames: int) -> Iterator[AddFrame]:
+    """An array (frame, slow, fast) whose frames are added one by one; the first decides about its numbers."""
+    kind: np.dtype | None = None
+    with open(path, "wb") as handle:
+
+        def add(images: Sequence[Image]) -> None:
+            nonlocal kind
+            frame = as_frame(images, kind)[0]
+            order = frame.dtype.newbyteorder("<")
+            if kind is None:
+                kind, shape = frame.dtype, (frames, *frame.shape)
+                header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(order)}
+                np.lib.format.write_array_header_1_0(handle, header)
+            handle.write(np.ascontiguousarray(frame, order).reshape(-1).view(np.uint8).data)
+
+        yield add
+
+
+class Npy(FrameFormat):
+    """One array, in whatever numbers the image has; of a sweep (frame, slow, fast)."""
 
     name = "npy"
     label = "npy"
@@ -56,6 +77,7 @@ class Npy(ImageFormat):
     has_datasets = True
     needs_to_write = None
     needs_to_read = None
+    panels_together = False
 
     def unsaid(self, setup: Setup) -> list[str]:
         """Nothing is expected of it."""
@@ -65,6 +87,10 @@ class Npy(ImageFormat):
         """Photons in single precision, integers as they are."""
         made = [npy_pieces(as_stored_numbers(image)) for image in images]
         return [FileContent(pieces, len(pieces)) for pieces in made]
+
+    def open_frames(self, path: str, frames: int, setup: Setup) -> AbstractContextManager[AddFrame]:
+        """One array with an axis of frames."""
+        return _opened(path, frames)
 
     def begins(self, start: bytes) -> bool:
         """With numpy's mark, or a zip archive's."""

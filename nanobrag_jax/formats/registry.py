@@ -3,7 +3,7 @@
 import os
 
 from ..errors import InputError
-from .image_format import ImageFormat
+from .image_format import FrameFormat, ImageFormat
 from .minicbf import MiniCbf
 from .nexus import Nexus
 from .npy import Npy
@@ -40,7 +40,8 @@ def register(kind: ImageFormat) -> ImageFormat:
     **Raises** `InputError` if one of the package's formats has the name, another format one of the endings, an ending
     is not written as they are to be, or the format does not say all that `ImageFormat` asks for.
     """
-    unsaid = [fact for fact in ImageFormat.__annotations__ if not hasattr(kind, fact)]
+    facts = [*ImageFormat.__annotations__, *(FrameFormat.__annotations__ if isinstance(kind, FrameFormat) else ())]
+    unsaid = [fact for fact in facts if not hasattr(kind, fact)]
     if unsaid:
         raise InputError(f"the format {type(kind).__name__} does not say {', '.join(unsaid)}")
     others = [other for other in all_formats() if other.name not in _registered or other.name != kind.name]

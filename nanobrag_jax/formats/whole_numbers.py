@@ -3,7 +3,7 @@
 Numpy only. Whole images are walked a few rows at a time, so that double precision costs neither memory nor speed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -152,3 +152,17 @@ def as_stored_numbers(image: Image) -> Image:
     if image.dtype.kind == "f":
         return as_float_image(image)
     return image if image.dtype.kind in "iu" and image.itemsize <= 4 else as_whole_numbers(image, np.int32)
+
+
+def as_frame(images: Sequence[Image], kind: np.dtype | None = None) -> list[Image]:
+    """The panels of one image in the type that holds each of them, photons in single precision.
+
+    **Arguments:** `kind`: the type of the frames before it in a file, None for the first.
+
+    **Raises** `InputError` for numbers that cannot be held so.
+    """
+    stored = [as_stored_numbers(image) for image in images]
+    shared = np.result_type(*stored)
+    if kind is not None and not np.can_cast(shared, kind):
+        raise InputError(f"all frames of a file hold numbers of one type: {shared} follows {kind}")
+    return [image.astype(shared if kind is None else kind, copy=False) for image in stored]

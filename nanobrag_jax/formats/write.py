@@ -12,7 +12,7 @@ from ..effects import DetectorEffects
 from ..errors import InputError
 from ..experiment import Experiment, completed, panel_experiment
 from ..io.outputs import Output, panel_path, write_outputs
-from ..panels import split_panels
+from ..panels import PanelStack, panel_kinds, split_panels
 from ..typing import Mode
 from .from_experiment import reading_of, setup_of
 from .image_format import Image, ImageFormat, require_writer
@@ -50,13 +50,8 @@ def write_image(
     """
     kind = format_of(path)
     require_writer(kind)
-    count = len(split_panels(experiment.detector))
-    experiment = completed(experiment)
-    experiments = [panel_experiment(experiment, panel) for panel in range(count)]
-    images = _panel_images(image, experiments)
-    frames = [frame_on_host(each.panel, each.beam, mode) for each in experiments]
-    reading = PHOTONS if effects is None else reading_of(effects, [(x.shape[0], x.shape[1]) for x in images])
-    setup = setup_of(experiments, frames, rings=rings, plain_header=mode == "c-parity", reading=reading)
+    images = panel_images(image, experiment)
+    setup = setup_for(experiment, mode, rings=rings, effects=effects)
     for note in kind.unsaid(setup):
         warnings.warn(f"{os.fspath(path)}: {note}", stacklevel=2)
     outputs = image_outputs("write_image", os.fspath(path), kind, images, setup)
@@ -64,9 +59,28 @@ def write_image(
     return [output.path for output in outputs]
 
 
-def _panel_images(image: ArrayLike | Sequence[ArrayLike], experiments: Sequence[Experiment]) -> list[Image]:
+def setup_for(
+    experiment: Experiment, mode: Mode, *, rings: bool = False, effects: DetectorEffects | None = None
+) -> Setup:
+    """What files can say of an experiment and of the detector that made its counts."""
+    count = len(split_panels(experiment.detector))
+    experiment = completed(experiment)
+    experiments = [panel_experiment(experiment, panel) for panel in range(count)]
+    frames = [frame_on_host(each.panel, each.beam, mode) for each in experiments]
+    reading = PHOTONS if effects is None else reading_of(effects, _shapes(experiment))
+    return setup_of(experiments, frames, rings=rings, plain_header=mode == "c-parity", reading=reading)
+
+
+def _shapes(experiment: Experiment) -> list[tuple[int, int]]:
+    """(slow, fast) of each panel."""
+    detector = experiment.detector
+    panels = panel_kinds(detector) * (detector.count if isinstance(detector, PanelStack) else 1)
+    return [(panel.pixels_slow, panel.pixels_fast) for panel in panels]
+
+
+def panel_images(image: ArrayLike | Sequence[ArrayLike], experiment: Experiment) -> list[Image]:
     """One array (slow, fast) for each panel. **Raises** `InputError` for other shapes."""
-    shapes = [(each.panel.pixels_slow, each.panel.pixels_fast) for each in experiments]
+    shapes = _shapes(experiment)
     images = [np.asarray(part) for part in image] if isinstance(image, list | tuple) else np.asarray(image)
     if isinstance(images, np.ndarray):
         images = [images] if len(shapes) == 1 and images.ndim == 2 else list(images)

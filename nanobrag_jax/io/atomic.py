@@ -80,8 +80,42 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise _cannot_write(path, reason(error)) from error
 
 
+@contextlib.contextmanager
+def whole_path(path: Path) -> Iterator[str]:
+    """Yield the name of a temporary file to be made; it becomes `path` once the block has ended without an exception.
+
+    For what needs a name rather than an open file. As with `whole_file` it lies in the same folder, and is removed on
+    any exception. **Raises** `InputError`, naming the path, where the file cannot be written.
+    """
+    target, direct = _target(path)
+    if direct:
+        raise _cannot_write(path, "it is no regular file")
+    temporary = _temporary(target)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        _put_in_place(temporary, target)
+    except OSError as error:
+        raise _cannot_write(path, reason(error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def _temporary(target: str) -> str:
+    return os.path.join(os.path.dirname(target), f".nanobrag-{secrets.token_hex(8)}.tmp")
+
+
+def _put_in_place(temporary: str, target: str) -> None:
+    """Rename a finished file; one that it replaces leaves it its permissions."""
+    with contextlib.suppress(FileNotFoundError):
+        os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
+    os.replace(temporary, target)
+
+
 def _replaced(target: str) -> Iterator[BinaryIO]:
-    temporary = os.path.join(os.path.dirname(target), f".nanobrag-{secrets.token_hex(8)}.tmp")
+    temporary = _temporary(target)
     # Not tempfile.mkstemp: its files are private (0600), these shall follow the user's umask as any new file does.
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
@@ -89,9 +123,7 @@ def _replaced(target: str) -> Iterator[BinaryIO]:
             yield handle
             handle.flush()
             os.fsync(handle.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            os.chmod(temporary, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(temporary, target)
+        _put_in_place(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -27,6 +28,38 @@ def panel_path(path: str, panel: int, panels: int) -> str:
         return path
     stem, extension = os.path.splitext(path)
     return f"{stem}_{panel:0{len(str(panels - 1))}d}{extension}"
+
+
+def sweep_template(path: str) -> str:
+    """The name of the files of a sweep, in which `####` stands for the number of an image.
+
+    Where it has no such place there is one before the extension: `image_#####.cbf`. Something like /dev/null takes all
+    images.
+    """
+    if _number_place(path) is not None or (os.path.exists(path) and not os.path.isfile(path)):
+        return path
+    stem, extension = os.path.splitext(path)
+    return f"{stem}_#####{extension}"
+
+
+def numbered_path(template: str, number: int) -> str:
+    """The file of one image: its number, with leading zeros, in the template's place for it, if there is one."""
+    place = _number_place(template)
+    if place is None:
+        return template
+    return template[: place.start] + str(number).zfill(place.stop - place.start) + template[place.stop :]
+
+
+def is_template(path: str) -> bool:
+    """Whether a name has a place for the number of an image."""
+    return _number_place(path) is not None
+
+
+def _number_place(path: str) -> slice | None:
+    """The last run of `#` in the name of a file, not of its folder."""
+    folder = len(path) - len(os.path.basename(path))
+    runs = list(re.finditer("#+", path[folder:]))
+    return slice(folder + runs[-1].start(), folder + runs[-1].end()) if runs else None
 
 
 def write_outputs(outputs: Sequence[Output], report: Callable[[float], None] | None = None) -> None:

@@ -31,6 +31,15 @@ def stream(key: Array, number) -> Array:
     return jax.random.fold_in(key, jnp.uint32(_FIRST_STREAM) + jnp.asarray(number).astype(jnp.uint32))
 
 
+_IMAGES = 5
+
+
+def image_key(seed: Seed, number: int) -> Array:
+    """The key of one image of a sweep, which are numbered from 1: that of the first is the seed's own."""
+    key = as_key(seed)
+    return key if number == 1 else jax.random.fold_in(stream(key, _IMAGES), jnp.uint32(number))
+
+
 def pixel_bits(key: Array, index: Integer[Array, "..."]) -> UInt[Array, "..."]:
     """32 random bits for each pixel; `index`: its place in the image."""
     first, second = jax.random.bits(key, (2,), jnp.uint32)

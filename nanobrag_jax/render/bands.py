@@ -4,8 +4,8 @@ The same kernel, blocks and order as `simulate`. The scene is derived on the hos
 is compiled; between two bands the program can tell how far it is, and can be interrupted.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.stages import Compiled
 from numpy.typing import NDArray
 
 from ..errors import InputError
@@ -35,6 +36,9 @@ LEAST_BLOCK = 4096
 MOST_PIXELS = 2**30
 """Pixels that 32-bit numbers can count, the padding of the last band included."""
 
+
+Programs = dict[Hashable, Compiled]
+"""Compiled programs by the structure of what they render."""
 
 _first_state = jax.jit(carryover.initial_state)
 
@@ -95,20 +99,33 @@ def prepare(experiment: Experiment, mode: Mode = "spec", precision: Precision | 
     return Job(scene, shape, window, plan, mask)
 
 
-def render(jobs: Sequence[Job], report: Callable[[float], None] | None = None) -> list[NDArray[np.float32]]:
+def turned(job: Job, experiment: Experiment, mode: Mode = "spec", precision: Precision | None = None) -> Job:
+    """The job of an experiment that differs from the job's in numbers only: the same program renders it.
+
+    **Arguments:** as for `prepare`.
+    """
+    with precision_context(precision):
+        return replace(job, scene=scene_on_host(experiment, mode, precision))
+
+
+def render(
+    jobs: Sequence[Job], report: Callable[[float], None] | None = None, programs: Programs | None = None
+) -> list[NDArray[np.float32]]:
     """The images of `simulate` in single precision, (slow, fast), one a job. Jobs of one structure share a program.
 
-    **Arguments:** `report`: called with the finished fraction, 0 when everything is compiled.
+    **Arguments:** `report`: called with the finished fraction, 0 when everything is compiled; `programs`: those of
+    earlier images, added to.
 
     **Raises** `InputError` if a pixel is too bright for single precision.
     """
     with precision_context("mixed" if jobs[0].scene.settings.mixed else None):
-        return _rendered(jobs, report)
+        return _rendered(jobs, report, {} if programs is None else programs)
 
 
-def _rendered(jobs: Sequence[Job], report: Callable[[float], None] | None) -> list[NDArray[np.float32]]:
+def _rendered(
+    jobs: Sequence[Job], report: Callable[[float], None] | None, programs: Programs
+) -> list[NDArray[np.float32]]:
     arguments = [_first_arguments(job) for job in jobs]
-    programs = {}
     for job, first in zip(jobs, arguments, strict=True):
         if _structure(job, first) not in programs:
             programs[_structure(job, first)] = _band.lower(*first, job.window, job.plan).compile()

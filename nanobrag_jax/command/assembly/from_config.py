@@ -16,7 +16,9 @@ from .asked import Asked
 from .crystal import misset_of
 from .fields import given_fields, replaced
 
-_FREE = {name for group in ("About", "Output", "Noise image") for flag in GROUPS[group] for name in flag.settings}
+_FREE = {
+    name for group in ("About", "Images", "Output", "Noise image") for flag in GROUPS[group] for name in flag.settings
+}
 """Settings that say nothing about the experiment."""
 
 _FACTORS = {name for flag in GROUPS["Structure factors"] for name in flag.settings} - {"dump_path"}

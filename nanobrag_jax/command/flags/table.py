@@ -222,6 +222,12 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
              field="goniometer.phi_sampling",
              help="the angle that stands for a phi step: the start of its slice, or its middle (default with -expt)"),
     ),
+    "Images": (
+        Flag("-images", "images", "int", "", ">= 1",
+             help="images of one rotation, each from where the one before has ended; only files that flags name are "
+             "written, #### in a name being the number of the image"),
+        Flag("-firstimage", "first_image", "int", "", ">= 1", 1, help="the number of the first of them"),
+    ),
     "Sampling": (
         Flag("-oversample", "oversample", "int", "", ">= 1", field="sampling.oversample",
              help="sub-pixels along each edge (from the spot size)"),
