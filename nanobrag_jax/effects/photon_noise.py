@@ -19,13 +19,14 @@ from ..numerics.poisson import count_of
 from ..reference.noise import NoiseImage as NoiseImage
 from ..reference.noise import reference_noise as reference_noise
 from ..typing import Image
+from ..window import Roi, window_of
 
 DEFAULT_SEED = 1
 """Seed of the noise when none is given: the same image every time."""
 
 
 def poisson_image(
-    seed: int | np.integer | Array, image: Image, adc: ScalarLike = 40.0, roi: tuple[int, int, int, int] | None = None
+    seed: int | np.integer | Array, image: Image, adc: ScalarLike = 40.0, roi: Roi | None = None
 ) -> NoiseImage:
     """A 16-bit noise image for a float image (slow, fast) of mean photon counts; pure, and may be jitted.
 
@@ -40,15 +41,14 @@ def poisson_image(
 
 
 @partial(jax.jit, static_argnames="roi")
-def _noisy(key: Array, image: Image, adc: ScalarLike, roi: tuple[int, int, int, int] | None) -> NoiseImage:
+def _noisy(key: Array, image: Image, adc: ScalarLike, roi: Roi | None) -> NoiseImage:
     n_slow, n_fast = image.shape
-    fast_min, fast_max, slow_min, slow_max = roi or (0, n_fast - 1, 0, n_slow - 1)
-    slow, fast = jnp.arange(n_slow)[:, None], jnp.arange(n_fast)[None, :]
-    inside = (slow >= slow_min) & (slow <= slow_max) & (fast >= fast_min) & (fast <= fast_max)
-    counts = jnp.where(inside, _counts(key, image, jnp.arange(n_slow * n_fast).reshape(image.shape)), 0.0)
-    values = jnp.where(inside, counts + jnp.asarray(adc, counts.dtype), 0.0)
+    window = window_of((n_slow, n_fast), roi).slices
+    counts = _counts(key, image[window], jnp.arange(n_slow * n_fast).reshape(image.shape)[window])
+    values = counts + jnp.asarray(adc, counts.dtype)
     clipped = jnp.clip(values, 0.0, LARGEST_COUNT).astype(jnp.uint16)
-    return NoiseImage(clipped, jnp.sum(counts.astype(float)), jnp.sum(values > LARGEST_COUNT))
+    noisy = jnp.zeros(image.shape, jnp.uint16).at[window].set(clipped)
+    return NoiseImage(noisy, jnp.sum(counts.astype(float)), jnp.sum(values > LARGEST_COUNT))
 
 
 def poisson_counts(

@@ -17,6 +17,7 @@ from jaxtyping import Array
 
 from ..constants import LARGEST_COUNT
 from ..errors import InputError
+from ..window import Roi, window_of
 from .random_numbers import Ran1
 
 GAUSSIAN_ABOVE = 1e6
@@ -48,9 +49,7 @@ class NoiseImage(NamedTuple):
     overloads: int | Array
 
 
-def reference_noise(
-    image: np.ndarray, seed: int, adc: float | int = 40.0, roi: tuple[int, int, int, int] | None = None
-) -> NoiseImage:
+def reference_noise(image: np.ndarray, seed: int, adc: float | int = 40.0, roi: Roi | None = None) -> NoiseImage:
     """The reference's noise image for a float image of mean photon counts.
 
     `image` (slow, fast) is rounded to float32, as the reference stores it; `seed` is what the user gives; `adc` is
@@ -61,10 +60,11 @@ def reference_noise(
     image = np.asarray(image, np.float32)
     if image.ndim != 2:
         raise InputError(f"a noise image is made from an image with two axes (slow, fast), got shape {image.shape}")
-    fast_min, fast_max, slow_min, slow_max = roi or (0, image.shape[1] - 1, 0, image.shape[0] - 1)
-    if not (0 <= fast_min <= fast_max + 1 <= image.shape[1] and 0 <= slow_min <= slow_max + 1 <= image.shape[0]):
-        raise InputError(f"the ROI must lie inside the image of {image.shape[1]} x {image.shape[0]} pixels, got {roi}")
-    window = np.s_[slow_min : slow_max + 1, fast_min : fast_max + 1]
+    n_slow, n_fast = image.shape
+    part = window_of((n_slow, n_fast), roi)
+    if not (0 <= part.fast <= part.fast + part.columns <= n_fast and 0 <= part.slow <= part.slow + part.rows <= n_slow):
+        raise InputError(f"the ROI must lie inside the image of {n_fast} x {n_slow} pixels, got {roi}")
+    window = part.slices
     means = image[window]
     if not np.isfinite(means).all():
         raise InputError("a noise image needs finite pixel values, got an infinite one or one that is not a number")
