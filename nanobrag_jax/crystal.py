@@ -40,6 +40,7 @@ class Crystal(eqx.Module):
       for a cell without a matrix;
     - `shape`: a spot shape of `spot_shapes`, by name or as an object;
     - `fudge`: scale of the spot radius;
+    - `scale`: how many such crystals there are in the beam, whose photons add up;
     - `mosaicity`: a kind of `mosaicity`, None for the reference's with `mosaic_spread_deg`, `mosaic_domains` ("auto":
       10 with a spread, else 1) and `mosaic_seed`;
     - `matrix_cell_lengths_A`, `matrix_cell_angles_deg` (3,): a cell given beside a matrix, which only c-parity uses.
@@ -52,6 +53,7 @@ class Crystal(eqx.Module):
     misset_deg: Vector
     n_cells: Vector
     fudge: Scalar
+    scale: Scalar
     mosaicity: AbstractMosaicity
     orientation: Matrix | None
     matrix_cell_lengths_A: Vector | None
@@ -68,6 +70,7 @@ class Crystal(eqx.Module):
         n_cells=(1.0, 1.0, 1.0),
         shape: str | AbstractSpotShape = "square",
         fudge=1.0,
+        scale=1.0,
         mosaicity: AbstractMosaicity | None = None,
         mosaic_spread_deg=0.0,
         mosaic_domains: int | Auto = "auto",
@@ -85,6 +88,7 @@ class Crystal(eqx.Module):
         self.misset_deg = leaf(misset_deg, "misset_deg")
         self.n_cells = leaf(n_cells, "n_cells")
         self.fudge = leaf(fudge, "fudge")
+        self.scale = leaf(scale, "scale")
         self.mosaicity = mosaicity
         self.orientation = optional_leaf(orientation, "orientation")
         self.matrix_cell_lengths_A = optional_leaf(matrix_cell_lengths_A, "matrix_cell_lengths_A")
@@ -106,6 +110,7 @@ class Crystal(eqx.Module):
         checks.finite("misset_deg", self.misset_deg, (3,))
         checks.positive("n_cells", self.n_cells, (3,))
         checks.positive("fudge", self.fudge)
+        checks.positive("scale", self.scale)
         checks.rotation("orientation", self.orientation)
 
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import experiment
+from small import experiment, factors_grid
 
 import nanobrag_jax as nb
 from nanobrag_jax.command import flags
@@ -190,6 +190,26 @@ def test_the_trace_tells_the_photons_of_the_sample():
     crystal = v["I_before_scaling"] * v["r_e_sqr"] * v["fluence_photons_per_m2"] * v["polar"] * v["omega_pixel"]
     assert v["I_pixel_final"] == pytest.approx(crystal + v["background_photons"], rel=1e-12)
     assert v["background_photons"] > float(nb.simulate(with_sample(sample()))[3, 4])
+
+
+@pytest.mark.parametrize("mode", ["spec", "c-parity"])
+def test_a_scale_multiplies_the_crystal_alone(mode):
+    """As many crystals as a fluence would stand for, in the water of one; the trace tells of them."""
+
+    def with_crystals(scale, factors):
+        thin = sample(thickness_mm=1e-17)
+        return with_sample(thin, factors, crystal={"scale": scale}, sampling={"water_um": 3e-6})
+
+    one, three = (np.asarray(nb.simulate(with_crystals(n, factors_grid()), mode)) for n in (1.0, 3.0))
+    no_crystal = factors_grid(amplitudes=np.zeros((13, 13, 13)), default_F=0.0)
+    dark = np.asarray(nb.simulate(with_crystals(1.0, no_crystal), mode))
+    assert (dark > 0).all() and ((one - dark) > 0.1 * dark).any()
+    np.testing.assert_allclose(three - dark, 3.0 * (one - dark), rtol=1e-9, atol=1e-9 * one.max())
+    if mode == "spec":
+        v = nb.trace_pixel(with_crystals(3.0, factors_grid()), 3, 4, image=three).values
+        crystal = v["I_before_scaling"] * v["r_e_sqr"] * v["fluence_photons_per_m2"] * v["crystal_scale"]
+        photons = crystal * v["polar"] * v["omega_pixel"] + v["background_photons"]
+        assert v["I_pixel_final"] == pytest.approx(photons, rel=1e-12)
 
 
 @pytest.mark.parametrize("precision", ["mixed", "float32"])

@@ -1,5 +1,7 @@
 """Images of a scan, lists without a crystal, and angles in the middle of their slices."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from expt_files import IDENTITY, REAL, crystal, experiment_list, panel, turn, write
 
 import nanobrag_jax as nb
+from nanobrag_jax.command import run as cli
 from nanobrag_jax.crystal import real_basis
 from nanobrag_jax.goniometer import phi_angles, phi_rotated
 from nanobrag_jax.refine.predict import spot_positions
@@ -63,10 +66,48 @@ def test_the_command_takes_an_image(tmp_path, monkeypatch):
         assert ours.goniometer.phi_sampling == "middle"
     assert nb.experiment_from_args([*flags, "-phi_sampling", "start"]).goniometer.phi_sampling == "start"
     assert nb.experiment_from_args([*flags, "-mode", "c-parity"]).goniometer.phi_sampling == "start"
-    with pytest.raises(nb.InputError, match="-expt_image all: the command renders one image"):
+    with pytest.raises(nb.InputError, match="-expt_image all stands for many experiments"):
         nb.experiment_from_args([*flags, "-expt_image", "all"])
     with pytest.raises(nb.InputError, match="there is no 2"):
         nb.experiment_from_args([*flags, "-expt_image", "2"])
+
+
+def test_the_command_takes_all_images(tmp_path, monkeypatch, capsys):
+    """Scan-varying crystal, beam and setting; what flags say of the crystal holds for all."""
+    monkeypatch.chdir(tmp_path)
+    flags = [
+        "-expt",
+        scan_varying(tmp_path),
+        "-default_F",
+        "100",
+        "-N",
+        "5",
+        "-oversample",
+        "1",
+        "-misset",
+        "1",
+        "2",
+        "3",
+    ]
+    named = ["-floatfile", "all.npy", "-noisefile", "n_###.cbf", "-exptfile", "out.expt"]
+    assert cli.main([*flags, "-expt_image", "all", *named]) == 0
+    assert capsys.readouterr().err.count("perpendicular") <= 1
+    photons = np.load("all.npy")
+    assert photons.shape[0] == 3 and (photons[0] != photons[2]).any()
+    for number in (3, 5):
+        assert cli.main([*flags, "-expt_image", str(number), "-floatfile", "one.npy", "-noisefile", "one.cbf"]) == 0
+        np.testing.assert_allclose(np.load("one.npy"), photons[number - 3], rtol=1e-6, atol=1e-6 * photons.max())
+        assert (nb.read_image("one.cbf") == nb.read_image(f"n_{number:03d}.cbf")).mean() > 0.999
+    scan = json.loads((tmp_path / "out.expt").read_text())
+    assert scan["scan"][0]["image_range"] == [3, 5]
+    for words, message in (
+        (["-images", "2"], "-images cannot be given beside -expt_image all: the scan says it"),
+        (["-phi", "2"], "-phi cannot be given beside -expt_image all"),
+    ):
+        assert cli.main([*flags, "-expt_image", "all", *words, *named]) == 1
+        assert message in capsys.readouterr().err
+    assert cli.main(["-cell", "50", "-default_F", "1", "-expt_image", "all", *named]) == 1
+    assert "-expt_image all needs -expt" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("steps", [1, 4])

@@ -29,6 +29,7 @@ LEAVES = {
     "misset_deg": lambda e: e.crystal.misset_deg,
     "n_cells": lambda e: e.crystal.n_cells,
     "fudge": lambda e: e.crystal.fudge,
+    "scale": lambda e: e.crystal.scale,
     "mosaic_spread_deg": lambda e: e.crystal.mosaic_spread_deg,
     "phi_deg": lambda e: e.goniometer.phi_deg,
     "osc_deg": lambda e: e.goniometer.osc_deg,
@@ -55,7 +56,16 @@ LEAVES = {
 NEVER = {"square": {"fudge"}, "round": set(), "gauss_star": set(), "tophat": None}
 """Leaves that a shape does not depend on; a top-hat's edges have no slope, so only what scales it is left."""
 SCALES_TOPHAT = {
-    *("n_cells", "fluence_per_m2", "kahn_factor", "source_weights", "distance_mm", "beam_center_mm", "pixel_size_mm"),
+    *(
+        "n_cells",
+        "scale",
+        "fluence_per_m2",
+        "kahn_factor",
+        "source_weights",
+        "distance_mm",
+        "beam_center_mm",
+        "pixel_size_mm",
+    ),
     *("rotations_deg", "twotheta_deg", "thickness_um", "attenuation_depth_um", "amplitudes", "default_F", "water_um"),
     *("direction", "polarization_vector"),
 }
@@ -77,6 +87,7 @@ def experiment(shape="square", interpolate=False, **changes):
             n_cells=(3.2, 4.0, 2.7),
             shape=shape,
             fudge={"tophat": 0.001, "gauss_star": 0.004}.get(shape, 0.8),
+            scale=1.3,
             mosaic_spread_deg=0.7,
             mosaic_domains=3,
         ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..checks import warn
-from ..errors import ExperimentWarning
+from ..errors import ExperimentWarning, InputError
 from ..experiment import Experiment, image_experiment
 from ..io.hkl import HklTable
 from ..structure_factors import StructureFactors
@@ -18,7 +18,7 @@ from .assembly.crystal import crystal_from_flags
 from .assembly.detector import detector_from_flags
 from .assembly.fields import replaced
 from .assembly.from_config import experiment_from_config
-from .assembly.from_expt import listed_experiment
+from .assembly.from_expt import Listed, listed_experiment
 from .assembly.goniometer import goniometer_from_flags
 from .assembly.headers import read_headers
 from .assembly.sampling import check_pixels, sampling_from_flags
@@ -36,9 +36,12 @@ class Assembly:
     directory: Path
     notes: list[str] = field(default_factory=list)
     table: HklTable | None = None
+    listed: Listed | None = None
 
     def experiment_at(self, number: int) -> Experiment:
-        """The experiment of an image of the sweep whose image 1 is `experiment`."""
+        """The experiment of an image: of the scan of -expt_image all, else of the sweep that `experiment` begins."""
+        if self.listed is not None and self.settings.get("expt_image") == "all":
+            return self.listed.at(self.experiment, number)
         return image_experiment(self.experiment, number)
 
 
@@ -58,19 +61,21 @@ def experiment_from_args(args: Sequence[str], directory: str | os.PathLike[str] 
 
 def assemble(settings: Settings, directory: str | os.PathLike[str] = ".") -> Assembly:
     """Read the files that settings name and build the experiment. **Raises** `InputError`."""
+    if settings.get("expt_image") == "all" and "images" not in settings:
+        raise InputError("-expt_image all stands for many experiments: give one's number (nb.scan_from_expt has all)")
     asked = Asked(settings, Path(directory), notes=list(settings.notes))
     build = _from_flags if settings.get("config_path") is None else _from_config
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentWarning)  # what it would say is among the notes
-        experiment, table = build(asked)
-    return Assembly(experiment, settings, asked.place, asked.notes, table)
+        experiment, table, listed = build(asked)
+    return Assembly(experiment, settings, asked.place, asked.notes, table, listed)
 
 
-def _from_flags(asked: Asked) -> tuple[Experiment, HklTable | None]:
+def _from_flags(asked: Asked) -> tuple[Experiment, HklTable | None, Listed | None]:
     """An experiment of flags, those of its parts excepted that -expt brings."""
     headers, mask = read_headers(asked)
     spectrum = spectrum_of(asked)
-    listed = listed_experiment(asked)
+    listed = listed_experiment(asked, spectrum)
     if listed is None:
         asked = replace(asked, headers=headers)
         wavelength = asked("wavelength_A")
@@ -84,7 +89,7 @@ def _from_flags(asked: Asked) -> tuple[Experiment, HklTable | None]:
     check_pixels(asked, detector, mask)
     parts = Experiment(
         crystal=crystal,
-        beam=beam_from_flags(asked, spectrum) if listed is None else listed.beam(spectrum),
+        beam=beam_from_flags(asked, spectrum) if listed is None else listed.beam(),
         detector=detector,
         goniometer=goniometer_from_flags(asked) if listed is None else listed.goniometer(),
         structure_factors=StructureFactors(),
@@ -93,14 +98,14 @@ def _from_flags(asked: Asked) -> tuple[Experiment, HklTable | None]:
     table = table_from_flags(asked, parts)
     factors = factors_of_table(table, asked("default_F"))
     sampling = sampling_from_flags(asked, parts, table is not None, mask)
-    return replaced(parts, {"structure_factors": factors, "sampling": sampling}), table
+    return replaced(parts, {"structure_factors": factors, "sampling": sampling}), table, listed
 
 
-def _from_config(asked: Asked) -> tuple[Experiment, HklTable | None]:
+def _from_config(asked: Asked) -> tuple[Experiment, HklTable | None, None]:
     """The experiment of -config with what other flags replace."""
     experiment = experiment_from_config(asked)
     table = given_table(asked, experiment)
     if table is None or not table.values.size:
-        return experiment, table_of(experiment.structure_factors)
+        return experiment, table_of(experiment.structure_factors), None
     factors = factors_of_table(table, float(experiment.structure_factors.default_F))
-    return replaced(experiment, {"structure_factors": factors}), table
+    return replaced(experiment, {"structure_factors": factors}), table, None

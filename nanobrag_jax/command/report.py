@@ -62,6 +62,8 @@ def crystal_rows(experiment: Experiment, real: np.ndarray) -> Rows:
     ]
     if not isinstance(crystal.shape, Square):
         rows.append(("fudge", f"{float(crystal.fudge):g}"))
+    if float(crystal.scale) != 1:
+        rows.append(("such crystals in the beam", f"{float(crystal.scale):g}"))
     if not isinstance(crystal.mosaicity, CapMosaicity):
         rows.append(("mosaicity", type(crystal.mosaicity).__name__))
     elif crystal.mosaicity.domains > 1:

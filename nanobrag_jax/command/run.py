@@ -41,6 +41,7 @@ from .output_plan import (
     planned_outputs,
 )
 from .report import say
+from .scan_settings import settings_with_scan
 from .single import Run, image_to_files
 from .sweep import sweep_to_files
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         elif settings.get("version"):
             say(f"{NAME} {__version__}")
         else:
-            settings = settings_with_config(settings)
+            settings = settings_with_scan(settings_with_config(settings))
             with precision_context(settings.get("precision")):
                 simulate_to_files(settings)
     except UsageError as error:

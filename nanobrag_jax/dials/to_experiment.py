@@ -8,7 +8,8 @@ rotation S, S·R(axis, φ)·fixed·A = R(S·axis, φ)·S·fixed·A.
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import equinox as eqx
@@ -99,11 +100,10 @@ def scan_from_expt(
     index = options.get("index", 0)
     record, _ = read_one_expt(path, index)
     where = f"experiment {index} of {os.fspath(path)!r}"
+    given = {name: options.get(name) or {} for name in ("crystal", "beam")}
     for image in scan_images(record) if images is None else images:
-        yield (
-            image,
-            at_image(whole, record, where, image, options.get("crystal"), options.get("beam"), options.get("spectrum")),
-        )
+        beam = beam_from_expt(record, where, image, options.get("spectrum"), **given["beam"])
+        yield image, at_image(whole, record, where, image, beam, given["crystal"])
 
 
 def scan_images(record: ExptExperiment) -> range:
@@ -114,38 +114,34 @@ def scan_images(record: ExptExperiment) -> range:
 
 
 def at_image(
-    experiment: Experiment,
-    record: ExptExperiment,
-    where: str,
-    image: int,
-    crystal: Mapping[str, Any] | None = None,
-    beam: Mapping[str, Any] | None = None,
-    spectrum: Spectrum | None = None,
+    experiment: Experiment, record: ExptExperiment, where: str, image: int, beam: Beam, kept: Container[str] = ()
 ) -> Experiment:
     """An experiment of a list with what changes from image to image as it is at another image.
 
-    Those are orientation and cell of the crystal, direction and wavelength of the beam, and the rotation: numbers only,
-    so that nothing is compiled again.
+    Those are orientation and cell of the crystal, the beam, and the rotation: numbers only, so that nothing is compiled
+    again.
 
     **Arguments:**
 
     - `experiment`: of any image of the scan;
     - `record`, `where`: of the list, and what to call it in a message;
     - `image`: the number of the other one;
-    - `crystal`, `beam`, `spectrum`: as for `experiment_from_expt`.
+    - `beam`: at that image;
+    - `kept`: fields of the crystal that stay, whatever the list says.
     """
-    listed = beam_from_expt(record, where, image, spectrum, **(beam or {}))
-    parts = [
-        (lambda e: e.beam, listed),
-        (lambda e: e.goniometer.phi_deg, goniometer_from_expt(record, where, image).phi_deg),
-        (lambda e: e.goniometer.osc_deg, goniometer_from_expt(record, where, image).osc_deg),
-    ]
+    rotation = goniometer_from_expt(record, where, image)
+    moved: dict[str, tuple[Any, list[str]]] = {"goniometer": (rotation, ["phi_deg", "osc_deg"])}
     if record.goniometer is not None:
-        parts.append((lambda e: e.goniometer.spindle_axis, goniometer_from_expt(record, where, image).spindle_axis))
+        moved["goniometer"][1].append("spindle_axis")
     if record.crystal is not None:
-        parts.append((lambda e: e.crystal, crystal_from_expt(record, where, image, **(crystal or {}))))
-    for place, value in parts:
-        experiment = eqx.tree_at(place, experiment, value, is_leaf=lambda x: x is None)
+        fields = ("cell_lengths_A", "cell_angles_deg", "orientation")
+        crystal = crystal_from_expt(record, where, image)
+        moved["crystal"] = crystal, [field for field in fields if field not in kept]
+    experiment = eqx.tree_at(lambda e: e.beam, experiment, beam)
+    for part, (there, fields) in moved.items():
+        for field in fields:
+            place = attrgetter(f"{part}.{field}")
+            experiment = eqx.tree_at(place, experiment, getattr(there, field), is_leaf=lambda x: x is None)
     return experiment
 
 

@@ -156,7 +156,7 @@ def _pixel_scale(scene: Scene, slow: Array, fast: Array) -> tuple[Array, Array]:
     first = first_point()
     ray = point_ray(scene, slow, fast, first)
     polar, sampled = first_polarization(scene, slow, fast, ray)
-    photons = scene.photons if scene.start is None else scene.photons + scene.start
+    photons = scene.crystal_photons if scene.start is None else scene.crystal_photons + scene.start
     scale = jnp.broadcast_to(photons / scene.num_steps, polar.shape)
     if not settings.oversample_polar:
         scale = scale * polar

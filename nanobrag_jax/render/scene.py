@@ -73,6 +73,8 @@ class Scene(eqx.Module):
     """What the sum over samples starts from: no number where a trace's crystal cannot be used; None for zero."""
     photons: Scalar
     """r_e²·fluence: photons per steradian for one electron."""
+    crystal_photons: Scalar
+    """The same of all the crystals that there are in the beam."""
     background: Scalar | None
     """Photons per steradian from the water, None for none."""
     scatterers: tuple[AbstractScatterer, ...]
@@ -157,6 +159,8 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
     if sampling.water_um is not None:
         per_um3 = WATER_F**2 * WATER_MOLECULES_PER_M3 * 1e-18  # in cubic metres the volume leaves the range of float32
         background = photons * per_um3 * sampling.water_um**3
+        if slips.water_scale:  # which starts the sum over the crystal's samples, and is not the crystals'
+            background = background / crystal.scale
     thickness = optional_metres(detector.thickness_um)
     if detector.attenuation_depth_um is None and not slips.abs_inf_black:
         thickness = None
@@ -182,6 +186,7 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
         grid=lookup_grid(experiment.structure_factors),
         start=None if inside is None else jnp.where(inside, 0.0, jnp.nan),
         photons=photons,
+        crystal_photons=photons * crystal.scale,
         background=background,
         scatterers=() if slips.scatterers_unknown else experiment.scatterers,
         dmin=sampling.dmin_A,

@@ -370,7 +370,7 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
         ray = first if one_point else point_ray(scene, slow, fast, point)
         omega = ray.solid_angle if settings.oversample_omega else first.solid_angle
         # masked before the product: XLA branches around an expensive operand of a selection, and nothing is vectorised
-        scale = jnp.where(active, scene.photons / scene.num_steps, 0.0)
+        scale = jnp.where(active, scene.crystal_photons / scene.num_steps, 0.0)
         return ray, first_polar, scale * omega * _capture(scene, slow, fast, point, ray)
 
     # before the loops where there are any, else in the one call that needs it

@@ -33,8 +33,9 @@ def trace_pixel(
     The terms are the kernel's own, for source 0, mosaic domain 0 and the first sub-pixel of each sensor layer;
     `I_before_scaling` is the sum over all samples of the pixel. `I_pixel_final` is the pixel of the image that
     `simulate` gives, the same double: the whole image is rendered for it, as a program for fewer pixels may round
-    differently in the last digit. It equals I_before_scaling · r_e_sqr · fluence / steps · capture_fraction · polar ·
-    omega_pixel + background_photons to rounding, without the factors named in `factors_in_sum`.
+    differently in the last digit. It equals I_before_scaling · r_e_sqr · fluence · crystal_scale / steps ·
+    capture_fraction · polar · omega_pixel + background_photons to rounding, without the factors named in
+    `factors_in_sum`.
 
     **Arguments:** `slow`, `fast`: pixel numbers; `mode`: as for `simulate`; `image`: what `simulate` gave for this
     experiment and mode, if it is at hand.
@@ -55,7 +56,10 @@ def trace_pixel(
     if pixels.shape != shape:
         raise InputError(f"image must have the detector's shape {shape} (slow, fast), got {pixels.shape}")
     scene = jax.tree.map(np.asarray, scene)
-    values = _values(scene, terms, float(experiment.beam.fluence_per_m2), float(pixels[slow, fast]))
+    crystals = float(experiment.crystal.scale)
+    scaled_by = {"fluence_photons_per_m2": float(experiment.beam.fluence_per_m2)}
+    scaled_by |= {} if crystals == 1 else {"crystal_scale": crystals}
+    values = _values(scene, terms, scaled_by, float(pixels[slow, fast]))
     carried = None if before is None else _carried(before, terms)
     return Trace(slow, fast, values, _phi_steps(scene, terms), mode, carried, _factors_in_sum(scene))
 
@@ -133,7 +137,7 @@ def _factors_in_sum(scene: Scene) -> tuple[str, ...]:
     return tuple(n for n, flag in zip(("capture_fraction", "polar", "omega_pixel"), flags, strict=True) if flag)
 
 
-def _values(scene: Scene, terms: Terms, fluence: float, final: float) -> dict[str, Value]:
+def _values(scene: Scene, terms: Terms, scaled_by: dict[str, float], final: float) -> dict[str, Value]:
     """The names of the whole pixel, in order."""
     frame, settings, lights = scene.frame, scene.settings, scene.sources
     incident, wavelength = lights.incident[0], float(lights.wavelength[0])
@@ -161,7 +165,7 @@ def _values(scene: Scene, terms: Terms, fluence: float, final: float) -> dict[st
         "I_before_scaling": _numbers(terms.total),
         "r_e_meters": float(np.sqrt(R_E_SQR_M2)),
         "r_e_sqr": R_E_SQR_M2,
-        "fluence_photons_per_m2": fluence,
+        **scaled_by,
         "steps": float(scene.num_steps),
         "oversample_thick": float(settings.oversample_thick),
         "oversample_polar": float(settings.oversample_polar),

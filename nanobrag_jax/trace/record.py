@@ -33,9 +33,9 @@ FIRST_STEP = (
 """Names of what belongs to the first φ step."""
 
 SCALING = (
-    "I_before_scaling", "r_e_meters", "r_e_sqr", "fluence_photons_per_m2", "steps", "oversample_thick",
-    "oversample_polar", "oversample_omega", "capture_fraction", "polar", "omega_pixel", "cos_2theta",
-    "background_photons", "I_pixel_final", "floatimage_accumulated",
+    "I_before_scaling", "r_e_meters", "r_e_sqr", "fluence_photons_per_m2", "crystal_scale", "steps",
+    "oversample_thick", "oversample_polar", "oversample_omega", "capture_fraction", "polar", "omega_pixel",
+    "cos_2theta", "background_photons", "I_pixel_final", "floatimage_accumulated",
 )  # fmt: skip
 """Names of what is computed after the last φ step."""
 

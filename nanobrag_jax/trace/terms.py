@@ -125,7 +125,7 @@ def spec_total(scene: Scene, slow: Array, fast: Array) -> Array:
     one_layer = settings.layers == 1 and not settings.oversample_thick
     bare = replace(
         scene,
-        photons=jnp.full_like(scene.photons, scene.num_steps),
+        crystal_photons=jnp.full_like(scene.crystal_photons, scene.num_steps),
         background=None,
         scatterers=(),
         layer_thickness=None if one_layer else scene.layer_thickness,

@@ -12,8 +12,15 @@ from ...beam import Beam
 from ...crystal import Crystal
 from ...dials.models import ExptExperiment
 from ...dials.read import read_one_expt
-from ...dials.to_experiment import beam_from_expt, crystal_from_expt, detector_from_expt, goniometer_from_expt
+from ...dials.to_experiment import (
+    at_image,
+    beam_from_expt,
+    crystal_from_expt,
+    detector_from_expt,
+    goniometer_from_expt,
+)
 from ...errors import InputError
+from ...experiment import Experiment
 from ...goniometer import Goniometer
 from ...io.spectrum import Spectrum
 from ...panels import Panels
@@ -36,17 +43,19 @@ class Listed:
     """One experiment of a list.
 
     **Arguments:** `record`: what the file says; `where`: what to call it in a message; `asked`: what the command line
-    asks for, without what the list decides.
+    asks for, without what the list decides; `spectrum`: instead of the list's wavelength.
     """
 
     record: ExptExperiment
     where: str
     asked: Asked
+    spectrum: Spectrum | None = None
 
     @property
     def image(self) -> int | None:
         """The number of the image, None for the first."""
-        return self.asked("expt_image")
+        number = self.asked("expt_image")
+        return None if number == "all" else number
 
     def crystal(self) -> Crystal:
         """The list's cell and orientation; misset, size, shape and mosaicity as flags say.
@@ -72,13 +81,15 @@ class Listed:
         layers = max(1, self.asked("detector_thicksteps") or 1)
         return detector_from_expt(record, self.where, layers, point_pixel=self.asked("point_pixel"))
 
-    def beam(self, spectrum: Spectrum | None) -> Beam:
+    def beam(self, image: int | None = None) -> Beam:
         """The list's wavelength, direction and polarisation unless flags give them; fluence and sources as flags say.
 
-        **Raises** `InputError` for a beam that cannot be used.
+        **Arguments:** `image`: its number, None for the one that is asked for. **Raises** `InputError` for a beam that
+        cannot be used.
         """
-        changes = given_fields("beam", self.asked.settings) | beam_options(self.asked, spectrum)
-        listed = beam_from_expt(self.record, self.where, self.image, spectrum, **changes)
+        changes = given_fields("beam", self.asked.settings) | beam_options(self.asked, self.spectrum)
+        number = self.image if image is None else image
+        listed = beam_from_expt(self.record, self.where, number, self.spectrum, **changes)
         return with_source_list(listed, self.asked)
 
     def goniometer(self) -> Goniometer:
@@ -89,9 +100,17 @@ class Listed:
         osc_deg = given.get("osc_deg", float(listed.osc_deg) or None)
         return replaced(listed, given | completed_rotation(self.asked, osc_deg))
 
+    def at(self, experiment: Experiment, image: int) -> Experiment:
+        """The experiment of the list's parts as it is at another image of the scan."""
+        silent = replace(self, asked=replace(self.asked, notes=[]))
+        return at_image(experiment, self.record, self.where, image, silent.beam(image))
 
-def listed_experiment(asked: Asked) -> Listed | None:
-    """The experiment that -expt and -expt_index name, with a note for each flag without effect; None without -expt."""
+
+def listed_experiment(asked: Asked, spectrum: Spectrum | None) -> Listed | None:
+    """The experiment that -expt and -expt_index name, with a note for each flag without effect; None without -expt.
+
+    **Arguments:** `spectrum`: instead of the list's wavelength.
+    """
     path = asked("expt_path")
     if path is None:
         return None
@@ -99,9 +118,8 @@ def listed_experiment(asked: Asked) -> Listed | None:
     record, count = read_one_expt(asked.place / path, index)
     if count > 1 and "expt_index" not in asked:
         asked.note(f"-expt {path} has {count} experiments: number 0 is taken, see -expt_index")
-    if asked("expt_image") == "all":
-        raise InputError("-expt_image all: the command renders one image; give its number (nb.scan_from_expt has all)")
-    return Listed(record, f"experiment {index} of -expt {path}", _without_geometry(asked, record.crystal is not None))
+    where = f"experiment {index} of -expt {path}"
+    return Listed(record, where, _without_geometry(asked, record.crystal is not None), spectrum)
 
 
 def _from_mosflm(record: ExptExperiment) -> np.ndarray:

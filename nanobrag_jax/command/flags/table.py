@@ -106,6 +106,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         ),
         Flag("-fudge", "fudge", "float", "", "> 0", 1.0, field="crystal.fudge",
              help="scale of the spot radius; not for square crystals"),
+        Flag("-crystal_scale", "crystal_scale", "float", "", "> 0", 1.0, field="crystal.scale",
+             help="how many such crystals the beam meets: their photons, and not those of water, are multiplied"),
         Flag("-mosaic -mosaici… -mosaic_spr…", "mosaic_deg", "float", "deg", ">= 0",
              field="crystal.mosaicity.spread_deg",
              help="mosaic spread"),
