@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..crystal import real_basis
 from ..effects import DetectorEffects, detect
 from ..experiment import Experiment, with_fields
+from ..goniometer import phi_rotated
 from ..mosaicity import CapMosaicity
 from ..numerics.loops import mapped, scan, stored_first
 from ..numerics.pixel_random import as_key
@@ -30,7 +31,7 @@ class Batch(NamedTuple):
     counts: Array
     """(image, slow, fast), or (image, panel, slow, fast)."""
     real_space_A: Array
-    """(image, lattice, 3, 3): rows a, b, c of each lattice in the lab at φ = 0."""
+    """(image, lattice, 3, 3): rows a, b, c of each lattice in the lab; with several φ steps at φ = 0."""
 
 
 class _Item(NamedTuple):
@@ -100,31 +101,31 @@ def _image(
     item: _Item,
 ) -> Batch:
     """One image: the background and the photons of its lattices, read by the detector."""
-    base, effects = _changed(base, item.of_image), _changed_effects(effects, item.of_image)
+    base, effects = changed(base, item.of_image), _changed_effects(effects, item.of_image)
 
-    def photons(experiment: Experiment, scale: Array | float = 1.0) -> Array:
+    def photons(experiment: Experiment) -> Array:
         # fenced, or XLA would compute a pixel anew for each of those that its light spreads to
-        return stored_first(lambda: scale * jnp.asarray(simulate(experiment, precision=precision)))
+        return stored_first(lambda: jnp.asarray(simulate(experiment, precision=precision)))
 
     def add_lattice(total: Array, numbered: tuple[Array, dict[str, Array]]) -> tuple[Array, Array]:
         number, numbers = numbered
-        scale = numbers.get("scale", jnp.ones(())).astype(total.dtype)
-        one = _changed(base, {name: value for name, value in numbers.items() if name != "scale"})
-        added = lax.cond(number < item.lattices, lambda: total + photons(_crystal_alone(one), scale), lambda: total)
-        return added, real_basis(one.crystal)
+        one = changed(base, numbers)
+        added = lax.cond(number < item.lattices, lambda: total + photons(_crystal_alone(one)), lambda: total)
+        real = real_basis(one.crystal)
+        return added, phi_rotated(real, one.goniometer)[0] if one.goniometer.phi_steps == 1 else real
 
     panel = jax.eval_shape(lambda: simulate(base, precision=precision))
     if background is None:
         behind = jnp.zeros(panel.shape, panel.dtype)
     else:
-        behind = photons(_changed(background, item.of_image))
+        behind = photons(changed(background, item.of_image))
     total, real = scan(add_lattice, behind, (item.numbered, item.of_lattice))
     read = stored_first(lambda: detect(total, effects, item.key))
     counts = jnp.clip(jnp.round(read), 0, jnp.iinfo(dtype).max).astype(dtype)
     return Batch(counts, real)
 
 
-def _changed(experiment: Experiment, numbers: dict[str, Array]) -> Experiment:
+def changed(experiment: Experiment, numbers: dict[str, Array]) -> Experiment:
     """The experiment with other numbers, as far as they are its own."""
     scaled = ScaledExperiment(experiment, jnp.ones(()))
     for name, value in numbers.items():

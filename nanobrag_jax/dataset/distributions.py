@@ -292,7 +292,5 @@ class Orientations:
         return None
 
 
-KINDS: dict[str, type] = {
-    kind.kind: kind for kind in (Fixed, Uniform, Normal, LogNormal, Choice, Table, Orientations)
-}
+KINDS: dict[str, type] = {kind.kind: kind for kind in (Fixed, Uniform, Normal, LogNormal, Choice, Table, Orientations)}
 """By their names in a file."""

@@ -20,7 +20,7 @@ from ..refine.parameters.paths import ScaledExperiment, check_name, read_leaf
 from ..typing import Precision
 from .distributions import Choice, Distribution, Draw, Fixed, Orientations
 
-OF_A_LATTICE = ("crystal.", "scale")
+_OF_A_LATTICE = "crystal."
 """Names that begin so are drawn for each lattice, others for each image."""
 EFFECTS = "effects."
 _MOST_LATTICES = 1000
@@ -60,9 +60,8 @@ class Recipe:
     - `base`: an experiment, or several (structures, geometries): each image has one of them, drawn by
       `base_weights`;
     - `vary`: by its name as in refinement (`crystal.n_cells`, `beam.wavelength_A`, `scatterers.0.thickness_mm`), or
-      `effects.` and a strength, or `scale` (a factor on the photons of a lattice), what a number is drawn from. Those of
-      the crystal and `scale` are drawn for each lattice, the others for each image. `crystal.orientation` may be
-      `Orientations()`;
+      `effects.` and a strength, what a number is drawn from. Those of the crystal are drawn for each lattice, the
+      others for each image. `crystal.orientation` may be `Orientations()`;
     - `lattices`: how many crystals an image has, a whole number;
     - `effects`: of the detector; photons are counted by `shot_noise`;
     - `images`: how many there are; `seed`: of all that is random;
@@ -136,7 +135,7 @@ class Recipe:
 
 def is_of_a_lattice(name: str) -> bool:
     """Whether a number is drawn for each lattice."""
-    return name.startswith(OF_A_LATTICE)
+    return name.startswith(_OF_A_LATTICE)
 
 
 def _with_leaves(base: Experiment, vary: Mapping[str, Distribution]) -> Experiment:
@@ -194,4 +193,5 @@ def draw(recipe: Recipe, numbers: Sequence[int]) -> Drawn:
             )
         else:
             of_image[name] = np.stack([distribution.value(Draw(recipe.seed, name, i), shape) for i in numbers])
-    return Drawn(np.asarray(numbers, np.int64), np.asarray(base, np.int64), count.astype(np.int64), of_image, of_lattice)
+    count = count.astype(np.int64)
+    return Drawn(np.asarray(numbers, np.int64), np.asarray(base, np.int64), count, of_image, of_lattice)
