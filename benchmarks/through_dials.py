@@ -105,11 +105,14 @@ def write_amplitudes(path: Path) -> None:
 
 
 def way_back(folder: Path) -> dials_results.Figure:
-    """Spots of images rendered from `scaled.expt` and the merged MTZ, against those of the images that went in."""
+    """Spots of images rendered from `scaled.expt` and the merged MTZ, against those of the images that went in.
+
+    Without water, beside which spots on the scale of merged intensities are faint.
+    """
     photons = np.load(folder / "photons.npy", mmap_mode="r")
     worst = 0.0
     for number in AGAIN:
-        words = f"-expt scaled.expt -expt_image {number} -mtz merged.mtz -mtz_column F {CRYSTAL} {BEAM} {SAMPLING}"
+        words = f"-expt scaled.expt -expt_image {number} -mtz merged.mtz -mtz_column F {CRYSTAL} {SAMPLING}"
         words += " -nonoise -nopgm -intfile /dev/null -floatfile again.npy"
         run([sys.executable, "-m", "nanobrag_jax", *shlex.split(words)], folder, PYTHONPATH=os.getcwd())
         worst = max(worst, dials_results.spots_apart(photons[number - 1], np.load(folder / "again.npy")))
