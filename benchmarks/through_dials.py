@@ -69,10 +69,12 @@ def through(kind: str, folder: Path, images: int) -> int:
     """Simulate, process, compare, and print; how many figures are beyond their limits."""
     write_amplitudes(folder / "true.mtz")
     command = f"-mtz true.mtz -cell {CELL[0]} {CELL[1]} {CELL[2]} {FLAGS} -images {images} -noisefile {NAMES[kind]}"
-    command += " -floatfile photons.npy -noprogress"
+    command += " -floatfile photons.npy -exptfile sweep.expt -noprogress"
     run([sys.executable, "-m", "nanobrag_jax", *shlex.split(command)], folder, PYTHONPATH=os.getcwd())
     for step in STEPS:
-        words = step.format(images=NAMES[kind].replace("####", "*"))
+        # of a NeXus file DIALS corrects for a sensor, by a number that its Wilson statistics cannot take
+        geometry = " reference_geometry=sweep.expt" if kind == "nxs" else ""
+        words = step.format(images=NAMES[kind].replace("####", "*") + geometry)
         files = [str(path.name) for word in words.split() if "*" in word for path in sorted(folder.glob(word))]
         run([*(word for word in words.split() if "*" not in word), *files], folder)
     experiment = nb.experiment_from_args(shlex.split(f"-mtz {folder}/true.mtz -cell 79 79 38 {FLAGS}"))

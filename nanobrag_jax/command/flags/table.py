@@ -54,15 +54,15 @@ BY_NAME = "miniCBF (.cbf), NeXus (.h5 .hdf5 .nxs) or npy (.npy)"
 GROUPS: dict[str, tuple[Flag, ...]] = {
     "Structure factors": (
         Flag("-hkl", "hkl_path", "path",
-             help="structure factors: a text file of h k l F records, or a merged list of CrystFEL or XDS"),
+             help="structure factors: a text file of h k l F records, or a list of CrystFEL, XDS (merged) or SHELX"),
         Flag("-default_F", "default_F", "float", default=0.0, field="structure_factors.default_F",
              help="F of every reflection that no record names"),
         Flag("-dump", "dump_path", "path", default="Fdump.bin", help="binary cache of the structure factors"),
         Flag("-mtz", "mtz_path", "path", help="structure factors from a merged MTZ file"),
         Flag("-mtz_column", "mtz_column", "word", help="its column, F(+) for a Friedel pair (the usual amplitudes)"),
         Flag("-sfcif_column", "sfcif_column", "word", help="its item of _refln (the usual amplitudes)"),
-        Flag("-sfcif", "sfcif_path", "path", help="structure factors from a structure-factor mmCIF file"),
-        Flag("-pdb", "pdb_path", "path", help="structure factors computed from a PDB or mmCIF model"),
+        Flag("-sfcif", "sfcif_path", "path", help="structure factors from a structure-factor mmCIF file, or a .fcf of SHELX"),
+        Flag("-pdb", "pdb_path", "path", help="structure factors computed from a PDB or mmCIF model, or the CIF of a small molecule"),
         Flag("-k_sol", "k_sol", "float", "e/A^3", ">= 0", DEFAULT_K_SOL_E_PER_A3,
              help="density of the model's bulk solvent"),
         Flag("-b_sol", "b_sol", "float", "A^2", ">= 0", DEFAULT_B_SOL_A2, help="B factor of the model's bulk solvent"),
