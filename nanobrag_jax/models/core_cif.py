@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import InputError
 from ..io.hkl import HklTable
 from .sphere import Floats, Sphere, box_indices, check_box
-from .symmetry import Operators
+from .symmetry import Operators, origin_note
 
 _REFLN = "_refln_"
 _OPERATORS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz", "_space_group_symop.operation_xyz")
@@ -100,7 +100,8 @@ def sphere_from_small(
     if any(imaginary for _, imaginary in shifts.values()):
         both = _summed(gemmi, small, box[inside], {e: real + imaginary for e, (real, imaginary) in shifts.items()})
         factors[inside] += 1j * (both - factors[inside])
-    table = HklTable((-most[0], -most[1], -most[2]), np.abs(factors).reshape(shape), inside.reshape(shape))
+    notes = [f"{name} is taken for the CIF of a small molecule, which has no bulk solvent", *origin_note(group, name)]
+    table = HklTable((-most[0], -most[1], -most[2]), np.abs(factors).reshape(shape), inside.reshape(shape), notes)
     return Sphere(table, np.array(cell.parameters), group.hm)
 
 

@@ -17,6 +17,7 @@ from ..io.hkl import HklTable
 from ..io.text import is_number, shown
 from .core_cif import small_structure, sphere_from_small
 from .sphere import Floats, Sphere, box_indices, check_box, check_readable, load_gemmi
+from .symmetry import origin_note
 
 _MASK_SPACING_A = 0.8
 _CUTOFF = 1e-6
@@ -81,8 +82,7 @@ def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, lis
             raise InputError(f"{name}: atom {place} has an unknown element")
     notes = [f"{name}: the first of {len(structure)} models is taken"] if len(structure) > 1 else []
     group = structure.find_spacegroup()
-    if group.ext in ("1", "2"):
-        notes.append(f"{name}: of the two origins of {group.hm} number {group.ext} is taken")
+    notes += origin_note(group, name)
     if any(not operation.given for operation in structure.ncs):
         structure.expand_ncs(gemmi.HowToNameCopiedChain.AddNumber)
         notes.append(f"{name}: copies by non-crystallographic symmetry are added")
