@@ -102,19 +102,26 @@ def agreement(counts: NDArray, truth: NDArray, spacing: NDArray) -> tuple[float,
 
 
 def spots_apart(first: NDArray, second: NDArray, brightest: int = 60, half: int = 4) -> float:
-    """Root mean square distance of centres of bright spots in two images, pixels."""
-    apart = []
+    """Root mean square distance of centres of bright spots in two images, pixels.
+
+    Spots that the second image lacks, as merged data are not complete, are left out.
+    """
+    apart, heights = [], []
     image, free = np.array(first, float), np.ones(first.shape, bool)
     for _ in range(brightest):
         slow, fast = np.unravel_index(np.where(free, image, 0.0).argmax(), image.shape)
         box = slice(max(0, slow - half), slow + half + 1), slice(max(0, fast - half), fast + half + 1)
         free[box] = False
         if min(slow, fast) >= half and box[0].stop <= image.shape[0] and box[1].stop <= image.shape[1]:
-            apart.append(centre(image[box]) - centre(np.asarray(second[box], float)))
-    return float(np.sqrt(np.mean(np.sum(np.square(apart), axis=1))))
+            other = np.asarray(second[box], float)
+            apart.append(centre(image[box]) - centre(other))
+            heights.append(other.max() / image[slow, fast])
+    there = np.array(heights) > 0.3 * np.median(heights)
+    return float(np.sqrt(np.mean(np.sum(np.square(np.array(apart)[there]), axis=1))))
 
 
 def centre(box: NDArray) -> NDArray:
-    """Centre of mass above the median, pixels."""
-    weights = np.maximum(box - np.median(box), 0.0)
+    """Centre of mass above a tenth of the height, pixels."""
+    low = np.median(box)
+    weights = np.maximum(box - low - 0.1 * (box.max() - low), 0.0)
     return np.array([np.average(x, weights=weights) for x in np.indices(box.shape)])

@@ -6,6 +6,7 @@ are transformed on their own: F(hkl) = A + iB and F(-h -k -l) = A* + iB*, whose 
 
 import gzip
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from ..constants import DEFAULT_B_SOL_A2, DEFAULT_K_SOL_E_PER_A3, EV_ANGSTROM
 from ..errors import InputError
 from ..io.hkl import HklTable
 from ..io.text import is_number, shown
+from .core_cif import small_structure, sphere_from_small
 from .sphere import Floats, Sphere, box_indices, check_box, check_readable, load_gemmi
+from .symmetry import origin_note
 
 _MASK_SPACING_A = 0.8
 _CUTOFF = 1e-6
@@ -30,10 +33,11 @@ def sphere_from_model(
     k_sol: float = DEFAULT_K_SOL_E_PER_A3,
     b_sol: float = DEFAULT_B_SOL_A2,
 ) -> Sphere:
-    """The whole sphere in P1 to `dmin_A`, F(000) included, from a PDB or mmCIF model.
+    """The whole sphere in P1 to `dmin_A`, F(000) included, from a PDB or mmCIF model, or the CIF of a small molecule.
 
     **Arguments:** `wavelength_A`: for the anomalous scattering of each element (Cromer-Liberman), None for none;
-    `k_sol` (electrons/Å³) and `b_sol` (Å²): bulk solvent k·exp(-b·s²/4) outside the atoms, none with k_sol = 0.
+    `k_sol` (electrons/Å³) and `b_sol` (Å²): bulk solvent k·exp(-b·s²/4) outside the atoms, none with k_sol = 0, and
+    none in small molecules.
 
     Isotropic and anisotropic displacement, occupancies and alternative conformations count as they stand; of several
     models the first. Raises InputError for a file that cannot be read, has no atoms, an unknown element, no cell or no
@@ -43,6 +47,9 @@ def sphere_from_model(
     name = f"model file {os.fspath(path)!r}"
     if not dmin_A > 0:
         raise InputError(f"{name}: dmin_A must be positive, got {dmin_A:g}")
+    small = small_structure(gemmi, path)
+    if small is not None:
+        return sphere_from_small(gemmi, small, dmin_A, anomalous(gemmi, small.sites, wavelength_A), name)
     structure, notes = _read(gemmi, path, name)
     cell, group = structure.cell, structure.find_spacegroup()
     most = [int(edge / dmin_A + _EDGE) for edge in (cell.a, cell.b, cell.c)]
@@ -75,8 +82,7 @@ def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, lis
             raise InputError(f"{name}: atom {place} has an unknown element")
     notes = [f"{name}: the first of {len(structure)} models is taken"] if len(structure) > 1 else []
     group = structure.find_spacegroup()
-    if group.ext in ("1", "2"):
-        notes.append(f"{name}: of the two origins of {group.hm} number {group.ext} is taken")
+    notes += origin_note(group, name)
     if any(not operation.given for operation in structure.ncs):
         structure.expand_ncs(gemmi.HowToNameCopiedChain.AddNumber)
         notes.append(f"{name}: copies by non-crystallographic symmetry are added")
@@ -117,7 +123,7 @@ def _factors(gemmi: Any, structure: Any, dmin_A: float, wavelength_A: float | No
     calculator.d_min, calculator.rate, calculator.cutoff = dmin_A, _RATE, _CUTOFF
     calculator.set_grid_cell_and_spacegroup(structure)
     calculator.set_refmac_compatible_blur(structure[0])
-    shifts = _anomalous(gemmi, structure, wavelength_A)
+    shifts = anomalous(gemmi, [place.atom for place in structure[0].all()], wavelength_A)
     for element, (real, _) in shifts.items():
         calculator.addends.set(gemmi.Element(element), real)
     dispersive = _transformed(gemmi, calculator, structure, most)
@@ -128,11 +134,11 @@ def _factors(gemmi: Any, structure: Any, dmin_A: float, wavelength_A: float | No
     return dispersive + 1j * (_transformed(gemmi, calculator, structure, most) - dispersive)
 
 
-def _anomalous(gemmi: Any, structure: Any, wavelength_A: float | None) -> dict[str, tuple[float, float]]:
-    """f' and f'' of each element in the model."""
+def anomalous(gemmi: Any, atoms: Iterable[Any], wavelength_A: float | None) -> dict[str, tuple[float, float]]:
+    """f' and f'' of each element among atoms."""
     if wavelength_A is None:
         return {}
-    elements = {place.atom.element.name: place.atom.element.atomic_number for place in structure[0].all()}
+    elements = {atom.element.name: atom.element.atomic_number for atom in atoms}
     energy = EV_ANGSTROM / wavelength_A
     return {element: gemmi.cromer_liberman(z=number, energy=energy) for element, number in elements.items()}
 
@@ -165,5 +171,8 @@ def _whole(grid: Any, most: list[int]):
 def read_model_cell(path: str | os.PathLike[str]) -> Floats:
     """Edges (Å) and angles (degrees), (6,), of a PDB or mmCIF model. Raises InputError as `sphere_from_model`."""
     gemmi = load_gemmi("an atomic model")
+    small = small_structure(gemmi, path)
+    if small is not None and small.cell.is_crystal():
+        return np.array(small.cell.parameters)
     structure, _ = _read(gemmi, path, f"model file {os.fspath(path)!r}")
     return np.array(structure.cell.parameters)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.text import read_bytes, read_start, shown
+from .shelx import is_shelx, sphere_from_shelx
 from .sphere import Sphere, check_repeated, expanded, load_gemmi
 
 _CRYSTFEL = b"CrystFEL reflection list"
@@ -30,17 +31,20 @@ _POINT_GROUPS = {
 
 
 def is_reflection_list(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is one of these."""
-    return read_start(path, "structure-factor file", 64).lstrip().startswith((_CRYSTFEL, _XDS))
+    """Whether a file is one of these, or one of SHELX."""
+    return read_start(path, "structure-factor file", 64).lstrip().startswith((_CRYSTFEL, _XDS)) or is_shelx(path)
 
 
 def sphere_from_list(path: str | os.PathLike[str]) -> Sphere:
     """The whole sphere in P1 from a list of merged intensities, whose square roots are taken (negative ones as 0).
 
-    CrystFEL's lists have a point group and no cell, which is then NaN; XDS' have a space group and a cell.
+    CrystFEL's lists have a point group and no cell, which is then NaN; XDS' have a space group and a cell. Of SHELX'
+    files see `sphere_from_shelx`.
 
     **Raises** `InputError` for a file that cannot be read or understood, and for unmerged data.
     """
+    if is_shelx(path):
+        return sphere_from_shelx(path)
     text = read_bytes(path, "structure-factor file").decode("latin-1")
     gemmi = load_gemmi("a reflection list with symmetry")
     if text.lstrip().startswith(_CRYSTFEL.decode()):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from .core_cif import core_reflections
 from .sphere import Floats, Sphere, check_readable, check_repeated, expanded, load_gemmi
 from .symmetry import absences_note, mtz_group
 
@@ -140,14 +141,14 @@ def _with_partner(label: str, columns: dict[str, str]) -> _Choice:
 
 
 def sphere_from_mmcif(path: str | os.PathLike[str], column: str | None = None) -> Sphere:
-    """The whole sphere in P1 from a structure-factor mmCIF file; of several blocks the first that serves.
+    """The whole sphere in P1 from a structure-factor mmCIF or a .fcf of SHELX; of several blocks the first that serves.
 
     **Arguments:** `column`: item of the _refln category, with or without its name, None for the first that is there of
     `CIF_COLUMNS`, never intensities. Otherwise as `sphere_from_mtz`.
     """
     name = f"structure-factor file {os.fspath(path)!r}"
     blocks = _open_mmcif(path, name)
-    wanted = None if column is None else column.removeprefix("_refln.")
+    wanted = None if column is None else column.removeprefix("_refln.").removeprefix("_refln_")
     intensities: list[str] = []
     for block in blocks:
         labels = block.column_labels()
@@ -179,11 +180,13 @@ def _open_mmcif(path: str | os.PathLike[str], name: str) -> list[Any]:
     gemmi = load_gemmi("a structure-factor mmCIF file")
     check_readable(path, name)
     try:
-        blocks = [block for block in gemmi.as_refln_blocks(gemmi.cif.read(os.fspath(path))) if block]
+        document = gemmi.cif.read(os.fspath(path))
+        small = core_reflections(gemmi, document)
+        blocks = [block for block in gemmi.as_refln_blocks(document) if block] or small
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(f"cannot read {name}: {_first_line(error)}") from None
     if not blocks:
-        raise InputError(f"{name} holds no reflections (no _refln loop)")
+        raise InputError(f"{name} holds no reflections (no loop of _refln. or _refln_index_h)")
     return blocks
 
 

@@ -86,3 +86,10 @@ def absences_note(group: Any, hkl: np.ndarray, values: np.ndarray, name: str) ->
         return []
     first = " ".join(str(x) for x in np.asarray(hkl)[absent][0])
     return [f"{name}: {count} reflections, the first of them {first}, are absent in {group.hm}: taken as 0"]
+
+
+def origin_note(group: Any, name: str) -> list[str]:
+    """A sentence of the origin that was taken, for a space group that has two."""
+    if getattr(group, "ext", "") not in ("1", "2"):
+        return []
+    return [f"{name}: of the two origins of {group.hm} number {group.ext} is taken"]
