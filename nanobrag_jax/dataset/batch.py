@@ -6,19 +6,18 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh
-from numpy.typing import NDArray
 
 from ..crystal import real_basis
+from ..detector import Detector, detector_frame
 from ..effects import DetectorEffects, detect
-from ..experiment import Experiment, with_fields
+from ..experiment import Experiment
 from ..goniometer import phi_rotated
-from ..mosaicity import CapMosaicity
 from ..numerics.loops import mapped, scan, stored_first
 from ..numerics.pixel_random import as_key
 from ..numerics.sharding import EVERYWHERE, in_shares, laid_out_by_xla, shared_out
+from ..panels import PanelStack
 from ..refine.parameters.paths import ScaledExperiment, replace_leaf
 from ..render.simulate import simulate
 from ..typing import Precision
@@ -32,6 +31,8 @@ class Batch(NamedTuple):
     """(image, slow, fast), or (image, panel, slow, fast)."""
     real_space_A: Array
     """(image, lattice, 3, 3): rows a, b, c of each lattice in the lab; with several φ steps at φ = 0."""
+    panels_m: Array
+    """(image, panel, 3, 3): origin (m), fast and slow axis of each panel in the lab."""
 
 
 class _Item(NamedTuple):
@@ -59,10 +60,9 @@ def rendered(recipe: Recipe, drawn: Drawn, mesh: Mesh | None = None) -> Batch:
         {name: jnp.asarray(value) for name, value in drawn.of_image.items()},
         {name: jnp.asarray(value) for name, value in drawn.of_lattice.items()},
     )
-    base = recipe.prepared[which]
     return _batch(
-        base,
-        background_alone(base),
+        recipe.prepared[which],
+        recipe.backgrounds[which],
         recipe.detector_effects,
         item,
         recipe.precision,
@@ -122,7 +122,16 @@ def _image(
     total, real = scan(add_lattice, behind, (item.numbered, item.of_lattice))
     read = stored_first(lambda: detect(total, effects, item.key))
     counts = jnp.clip(jnp.round(read), 0, jnp.iinfo(dtype).max).astype(dtype)
-    return Batch(counts, real)
+    return Batch(counts, real, _panels(base))
+
+
+def _panels(experiment: Experiment) -> Array:
+    def one(panel: Detector) -> Array:
+        frame = detector_frame(panel, experiment.beam)
+        return jnp.stack([frame.pix0, frame.fast, frame.slow])
+
+    detector = experiment.detector
+    return jax.vmap(one)(detector.panels) if isinstance(detector, PanelStack) else one(experiment.panel)[None]
 
 
 def changed(experiment: Experiment, numbers: dict[str, Array]) -> Experiment:
@@ -146,20 +155,3 @@ def _crystal_alone(experiment: Experiment) -> Experiment:
     """Without what scatters beside the crystals, which an image has once."""
     sampling = eqx.tree_at(lambda s: s.water_um, experiment.sampling, None, is_leaf=lambda x: x is None)
     return eqx.tree_at(lambda e: (e.sampling, e.scatterers), experiment, (sampling, ()))
-
-
-def background_alone(base: Experiment) -> Experiment | None:
-    """What scatters beside the crystals, with one sample of a crystal that does not; None where there is nothing.
-
-    It keeps the leaves that differ from image to image.
-    """
-    if base.sampling.water_um is None and not base.scatterers:
-        return None
-    nothing = with_fields(base.structure_factors, amplitudes=None, default_F=0.0)
-    crystal = with_fields(base.crystal, mosaicity=CapMosaicity.drawn(0.0, 1))
-    return eqx.tree_at(lambda e: (e.crystal, e.structure_factors), base, (crystal, nothing))
-
-
-def on_host(batch: Batch) -> tuple[NDArray, NDArray]:
-    """Counts and cell vectors as numpy arrays, once they are finished."""
-    return np.asarray(batch.counts), np.asarray(batch.real_space_A)

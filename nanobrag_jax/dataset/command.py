@@ -5,6 +5,7 @@ import re
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     """Run one of the commands; the exit status: 0, 1 with a sentence on stderr, 130 after an interruption."""
     options = _parser().parse_args(argv)
     use_compilation_cache()
+    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return options.run(options)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import equinox as eqx
@@ -15,6 +16,7 @@ from ..effects import DetectorEffects
 from ..effects.psf import gauss_reach
 from ..errors import InputError
 from ..experiment import Experiment, completed, with_fields
+from ..mosaicity import CapMosaicity
 from ..panels import PanelStack
 from ..refine.parameters.paths import ScaledExperiment, check_name, read_leaf
 from ..typing import Precision
@@ -99,12 +101,12 @@ class Recipe:
                 except InputError as error:
                     raise InputError(f"{name}: {error}") from None
 
-    @property
+    @cached_property
     def bases(self) -> tuple[Experiment, ...]:
         """The base experiments."""
         return (self.base,) if isinstance(self.base, Experiment) else tuple(self.base)
 
-    @property
+    @cached_property
     def base_choice(self) -> Choice:
         """Which of them an image has."""
         try:
@@ -112,17 +114,27 @@ class Recipe:
         except InputError as error:
             raise InputError(f"base_weights: {error}") from None
 
-    @property
+    @cached_property
     def prepared(self) -> tuple[Experiment, ...]:
         """The bases with a leaf for everything that is drawn."""
         return tuple(_with_leaves(base, self.vary) for base in self.bases)
+
+    @cached_property
+    def backgrounds(self) -> tuple[Experiment | None, ...]:
+        """What scatters beside the crystals of each base (see `background_alone`)."""
+        return tuple(map(background_alone, self.prepared))
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the leaves that are drawn."""
+        return {name: leaf_shape(self.prepared[0], self.effects, name) for name in self.vary}
 
     @property
     def most_lattices(self) -> int:
         """Of an image; at least 1."""
         return max(1, int(self.lattices.largest()))
 
-    @property
+    @cached_property
     def detector_effects(self) -> DetectorEffects:
         """The effects, with a radius for a gaussian point spread that all of its light lies in."""
         effects = self.effects
@@ -146,6 +158,18 @@ def _with_leaves(base: Experiment, vary: Mapping[str, Distribution]) -> Experime
     if not isinstance(base.detector, PanelStack) and isinstance(base.detector, tuple):
         raise InputError("base: the panels of a data set must be equal in size")
     return base
+
+
+def background_alone(base: Experiment) -> Experiment | None:
+    """What scatters beside the crystals, with one sample of a crystal that does not; None where there is nothing.
+
+    It keeps the leaves that differ from image to image.
+    """
+    if base.sampling.water_um is None and not base.scatterers:
+        return None
+    nothing = with_fields(base.structure_factors, amplitudes=None, default_F=0.0)
+    crystal = with_fields(base.crystal, mosaicity=CapMosaicity.drawn(0.0, 1))
+    return eqx.tree_at(lambda e: (e.crystal, e.structure_factors), base, (crystal, nothing))
 
 
 def leaf_shape(base: Experiment, effects: DetectorEffects, name: str) -> tuple[int, ...]:
@@ -176,14 +200,13 @@ class Drawn(NamedTuple):
 
 def draw(recipe: Recipe, numbers: Sequence[int]) -> Drawn:
     """The numbers of some images. **Raises** `InputError` for lattices that are not a whole number."""
-    bases = recipe.prepared
     base = [int(recipe.base_choice.value(Draw(recipe.seed, "base", i), ())) for i in numbers]
     count = np.array([recipe.lattices.value(Draw(recipe.seed, "lattices", i), ()) for i in numbers])
     if (count != np.floor(count)).any() or (count < 0).any():
         raise InputError(f"lattices must be whole numbers, got {count[count != np.floor(count)][0]:g}")
     of_image, of_lattice = {}, {}
     for name, distribution in recipe.vary.items():
-        shape = leaf_shape(bases[0], recipe.effects, name)
+        shape = recipe.shapes[name]
         if is_of_a_lattice(name):
             of_lattice[name] = np.stack(
                 [

@@ -20,15 +20,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dials.from_experiment import expt_record, turn_to_dials
+from ..dials.from_experiment import believed_below, expt_record, turn_to_dials
 from ..dials.models import ExptCrystal, ExptExperiment
 from ..dials.write import expt_bytes
 from ..errors import InputError
+from ..experiment import Experiment
 from ..formats.nexus import begin_frames, fill_frame
 from ..formats.write import setup_for
 from ..io.atomic import write_whole
 from ..io.text import reason
-from .batch import Batch, changed, rendered
+from .batch import Batch, rendered
 from .recipe import Drawn, Recipe, draw
 from .truth import joined, parquet_bytes, truth
 
@@ -171,6 +172,7 @@ def _written(recipe: Recipe, here: Path, shard: int, numbers: range, report: Rep
 
     name = shard_name(shard)
     tables: list[dict[str, NDArray]] = []
+    panels: list[NDArray] = []
     setup = setup_for(recipe.prepared[0], "spec", effects=recipe.detector_effects)
     with h5py.File(here / f"{name}.h5", "w") as file, ThreadPoolExecutor(1) as writer:
         data = None
@@ -186,6 +188,7 @@ def _written(recipe: Recipe, here: Path, shard: int, numbers: range, report: Rep
             for image, number in zip(counts, own.numbers, strict=True):
                 fill_frame(data, int(number) - numbers.start, image if image.ndim == 3 else image[None])
             tables.append(truth(recipe, own, real))
+            panels.append(np.asarray(batch.panels_m)[:count])
             if report:
                 report(count)
 
@@ -203,7 +206,9 @@ def _written(recipe: Recipe, here: Path, shard: int, numbers: range, report: Rep
     (here / f"{name}.parquet").write_bytes(parquet_bytes(columns))
     names = [f"{name}.h5", f"{name}.parquet"]
     if recipe.storage.expt:
-        (here / f"{name}.expt").write_bytes(expt_bytes(_experiments(recipe, name, columns)))
+        (here / f"{name}.expt").write_bytes(
+            expt_bytes(_experiments(recipe, name, columns, np.concatenate(panels)[order]))
+        )
         names.append(f"{name}.expt")
     for file_name in names:
         with open(here / file_name, "rb+") as written:
@@ -223,38 +228,61 @@ def _put_truth(file, columns: dict[str, NDArray]) -> None:
         file.create_dataset(place, data=wavelengths, track_times=False).attrs.update(attributes)
 
 
-def _experiments(recipe: Recipe, name: str, columns: dict[str, NDArray]) -> list[ExptExperiment]:
-    """One experiment for each lattice of each image, as DIALS has stills of several lattices.
+def _experiments(recipe: Recipe, name: str, columns: dict[str, NDArray], panels_m: NDArray) -> list[ExptExperiment]:
+    """One experiment for each lattice of each image, as DIALS has stills of several lattices; the file lies beside.
 
-    Images share beam and detector unless these differ; the file of images lies beside.
+    Images share beam and detector unless these differ. **Arguments:** `panels_m` (image, panel, 3, 3).
     """
-    records: dict[int, ExptExperiment] = {}
-    own = [key for key in recipe.vary if key.startswith(("beam.", "detector.", "goniometer."))]
+    counts = _counts_of(recipe)
+    records = [expt_record(base, None, panels=counts) for base in recipe.prepared]
+    turns = [_turn(base) for base in recipe.prepared]
+    moves, shines = (any(key.startswith(part) for key in recipe.vary) for part in ("detector.", "beam."))
     found = []
-    for row, number in enumerate(columns["image"]):
-        base = int(columns["base"][row])
-        record = records.get(base)
-        if record is None or own:
-            experiment = changed(recipe.prepared[base], {key: columns[key][row] for key in own})
-            record = records[base] = expt_record(experiment, None)
+    for row, number in enumerate(columns["image"].tolist()):
+        record, turn = records[columns["base"][row]], turns[columns["base"][row]]
+        assert record.beam is not None and record.detector is not None and record.crystal is not None
+        if shines:
+            beam = replace(record.beam, wavelength_A=float(columns["beam.wavelength_A"][row]))
+            if "beam.direction" in columns:
+                direction = columns["beam.direction"][row]
+                beam = replace(beam, source_direction=-turn @ direction / np.linalg.norm(direction))
+            record = replace(record, beam=beam)
+        if moves or shines:
+            places = (panels_m[row] @ turn.T) * [[1e3], [1.0], [1.0]]
+            placed = (
+                replace(panel, origin_mm=origin, fast_axis=fast, slow_axis=slow)
+                for panel, (origin, fast, slow) in zip(record.detector or (), places, strict=True)
+            )
+            record = replace(record, detector=tuple(placed))
+        record = replace(record, imageset=_imageset(name, row))
+        lattices = int(columns["lattices"][row])
+        if lattices == 0:
+            found.append(replace(record, crystal=None, identifier=f"{number}"))
         assert record.crystal is not None
-        turn = _turn(recipe, base)
-        imageset = {
-            "__id__": "ImageSet",
-            "images": [f"{name}.h5"],
-            "single_file_indices": [row],
-            "mask": "", "gain": "", "pedestal": "", "dx": "", "dy": "", "params": {},
-        }  # fmt: skip
-        for lattice in range(max(1, int(columns["lattices"][row]))):
-            if int(columns["lattices"][row]) == 0:
-                found.append(replace(record, crystal=None, imageset=imageset, identifier=f"{number}"))
-                continue
+        for lattice in range(lattices):
             real = columns["crystal.real_space_A"][row, lattice] @ turn.T
             crystal = ExptCrystal(real, record.crystal.hall_symbol)
-            found.append(replace(record, crystal=crystal, imageset=imageset, identifier=f"{number}-{lattice}"))
+            found.append(replace(record, crystal=crystal, identifier=f"{number}-{lattice}"))
     return found
 
 
-def _turn(recipe: Recipe, base: int) -> NDArray:
-    direction = np.asarray(recipe.prepared[base].beam.direction, float)
+def _imageset(name: str, row: int) -> dict[str, object]:
+    lookups = {"mask": "", "gain": "", "pedestal": "", "dx": "", "dy": "", "params": {}}
+    return {"__id__": "ImageSet", "images": [f"{name}.h5"], "single_file_indices": [row], **lookups}
+
+
+def _counts_of(recipe: Recipe) -> dict[str, object]:
+    """What the counts of an image stand for, as fields of a panel."""
+    effects, largest = recipe.effects, float(np.iinfo(recipe.storage.dtype).max)
+    if effects.saturation_adu is not None:
+        largest = min(largest, float(effects.saturation_adu))
+    found: dict[str, object] = {"trusted_range": believed_below(largest)}
+    for name, strength in (("pedestal", effects.offset_adu), ("gain", effects.gain_adu_per_photon)):
+        if strength is not None:
+            found[name] = float(strength)
+    return found
+
+
+def _turn(base: Experiment) -> NDArray:
+    direction = np.asarray(base.beam.direction, float)
     return turn_to_dials(direction / np.linalg.norm(direction))
