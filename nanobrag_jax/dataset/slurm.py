@@ -1,6 +1,8 @@
 """Shards as tasks of a Slurm job array, by submitit."""
 
 import os
+import pickle
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,8 @@ LOGS = ".slurm"
 _ROUNDS = 3
 """How often shards are submitted again whose tasks have died."""
 _POLL_S = 2.0
+_SILENT_POLLS = 300
+"""How often squeue may fail before the work is taken to have ended."""
 
 
 class ShardTask:
@@ -96,11 +100,26 @@ def make_on_slurm(
 
 
 def _waited(jobs: Sequence) -> str:
-    """Wait for all tasks; what the first that failed says."""
-    while not all(job.done() for job in jobs):
+    """Wait for all tasks of an array; what the first that failed said.
+
+    By the queue and by the files of results: accounting, which submitit asks, is off on many clusters.
+    """
+    array = jobs[0].job_id.partition("_")[0]
+    silent = 0
+    while silent < _SILENT_POLLS:
+        queue = subprocess.run(["squeue", "-h", "-j", array, "-o", "%T"], capture_output=True, text=True)
+        if queue.returncode == 0 and not queue.stdout.strip():
+            break
+        unknown = "Invalid job id" in queue.stderr  # ended, and forgotten
+        if unknown:
+            break
+        silent = 0 if queue.returncode == 0 else silent + 1
         time.sleep(_POLL_S)
     for job in jobs:
-        error = job.exception()
-        if error is not None:
-            return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        result = Path(job.paths.result_pickle)
+        if not result.exists():
+            return f"task {job.job_id} ended without a word"
+        outcome, said = pickle.loads(result.read_bytes())
+        if outcome == "error":
+            return str(said).strip().splitlines()[-1]
     return "no task failed"

@@ -66,7 +66,7 @@ def _single(values: NDArray) -> NDArray:
 class Source:
     """The images of a recipe by their numbers, as loaders want them (`grain.MapDataset.source`, a torch Dataset).
 
-    `source[i]` is a dictionary of numpy arrays: `image` (slow, fast) and the labels. One image costs as much as a
+    `source[i]` is a dictionary of numpy arrays: `counts` (slow, fast) and the labels. One image costs as much as a
     batch of the recipe's size: `storage.batch` 1 is the one to take.
     """
 
@@ -85,4 +85,4 @@ class Source:
         with precision_context(self.recipe.precision):
             batch: Batch = rendered(self.recipe, drawn)
         columns = truth(self.recipe, drawn, np.asarray(batch.real_space_A))
-        return {"image": np.asarray(batch.counts[0])} | {name: values[0] for name, values in columns.items()}
+        return {"counts": np.asarray(batch.counts[0])} | {name: values[0] for name, values in columns.items()}
