@@ -28,8 +28,8 @@ from nanobrag_jax.dataset import command, document
 from nanobrag_jax.dataset.shards import shard_name
 from nanobrag_jax.numerics.pixel_random import as_key
 
-ARGS = ["-cell", 40, 50, 60, 90, 95, 90, "-N", 5, "-default_F", 100, "-detpixels", 24, "-pixel", 2, "-distance", 60]
-ARGS += ["-lambda", 1.2, "-fluence", 1e20, "-mosaic_spread", 0.5, "-mosaic_domains", 3, "-oversample", 1, "-water", 4]
+ARGS = ["-cell", 40, 50, 60, 90, 95, 90, "-N", 5, "-default_F", 100, "-detpixels", 24, "-pixel", 0.5, "-distance", 30]
+ARGS += ["-lambda", 1.2, "-fluence", 1e21, "-mosaic_spread", 0.5, "-mosaic_domains", 3, "-oversample", 1, "-water", 2]
 RECIPE = {
     "format": "nanobrag_jax dataset",
     "version": 1,
@@ -39,9 +39,9 @@ RECIPE = {
     "vary": {
         "crystal.orientation": {"kind": "orientations"},
         "crystal.n_cells": {"kind": "uniform", "low": 3, "high": 6},
-        "crystal.scale": {"kind": "lognormal", "median": 1.0, "sigma": 0.3},
+        "crystal.scale": {"kind": "lognormal", "median": 1e6, "sigma": 0.3},
         "beam.wavelength_A": {"kind": "normal", "mean": 1.2, "sd": 0.01, "low": 1.17, "high": 1.23},
-        "detector.distance_mm": {"kind": "choice", "values": [58, 60, 62], "weights": [1, 2, 1]},
+        "detector.distance_mm": {"kind": "choice", "values": [29, 30, 31], "weights": [1, 2, 1]},
         "effects.offset_adu": {"kind": "table", "values": list(range(10, 21))},
     },
     "lattices": {"kind": "choice", "values": [0, 1, 2]},
