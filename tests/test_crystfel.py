@@ -80,6 +80,7 @@ BAD = [
     ("a/corner_x = -14.5", "", "panel a does not say corner_x"),
     ("a/fs = +1.000000x +0.000010y", "a/fs = 2x", "panel a has fs = 2x, whose length is 2"),
     ("a/fs = +1.000000x +0.000010y", "a/fs = east", "panel a has fs = east: a direction such as"),
+    ("a/min_ss = 0", "a/min_ss = nan", "panel a has min_ss = nan: a number is needed"),
     ("res = 5000", "res = 0", "panel a has res = 0: a positive number is needed"),
     ("a/max_fs = 11", "a/max_fs = -3", "panel a has -2 x 10 pixels"),
     ("photon_energy", "electron_voltage", "has a beam of electrons"),
