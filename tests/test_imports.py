@@ -30,7 +30,7 @@ LAYERS = [
 ONLY_NUMPY = [
     *("io", "compare", "trace.record", "window"),
     *("formats.image_format", "formats.setup", "formats.whole_numbers", "formats.read", "formats.registry"),
-    *(f"formats.{name}" for name in "smv raw pgm minicbf nexus npy png".split()),
+    *(f"formats.{name}" for name in "smv raw pgm minicbf imgcif nexus hdf5 npy png".split()),
 ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..io.text import read_bytes, shown
 from ..reference.random_numbers import rotation_matrix
+from .crystfel import is_crystfel_geometry, read_crystfel_geometry
 from .models import ExptBeam, ExptCrystal, ExptExperiment, ExptGoniometer, ExptScan, Floats
 from .panels import panels
 from .table import Table
@@ -26,11 +27,18 @@ def read_expt(path: str | os.PathLike[str]) -> list[ExptExperiment]:
 def read_one_expt(path: str | os.PathLike[str], index: int = 0) -> tuple[ExptExperiment, int]:
     """Experiment number `index`, counted from 0, and how many there are.
 
-    Models that the experiment lacks are None.
+    Models that the experiment lacks are None. A CrystFEL geometry (.geom) is one experiment without a crystal.
 
     **Raises** `InputError`, naming the file and the model, if the file is no experiment list, has no such experiment,
     or has a model with numbers missing or impossible.
     """
+    data = read_bytes(path, "experiment list")
+    if is_crystfel_geometry(data):
+        if index:
+            raise InputError(
+                f"CrystFEL geometry {os.fspath(path)!r} is one experiment, numbered 0: there is no {index}"
+            )
+        return read_crystfel_geometry(path, data), 1
     document = _Document(path)
     count = len(document.experiments)
     if not 0 <= index < count:

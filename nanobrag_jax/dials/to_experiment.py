@@ -216,7 +216,11 @@ def beam_from_expt(
         raise InputError(f"{where} has a beam of {model.probe}s: only X-rays are simulated")
     wavelength = more.get("wavelength_A", model.wavelength_A)
     if wavelength is None and spectrum is None:
-        low, high = model.wavelength_range_A or (0.0, 0.0)
+        if model.wavelength_range_A is None:
+            raise InputError(
+                f"{where} does not say the wavelength: give it (-lambda, -energy, beam={{'wavelength_A': …}})"
+            )
+        low, high = model.wavelength_range_A
         raise InputError(f"{where} has a polychromatic beam, {low:g} to {high:g} A: give a spectrum for it")
     moved = _at_image(model.s0_at_scan_points, _image_place(record, where, image))
     direction = -model.source_direction if moved is None else moved / np.linalg.norm(moved)

@@ -116,10 +116,35 @@ class FrameFormat(ImageFormat):
         Adding **raises** `InputError` for values that the format cannot hold.
         """
 
+    @abstractmethod
+    def read_frame(self, path: str, dataset: str, frame: int) -> Image:
+        """One image (slow, fast) of those in a file, counted from 0.
+
+        **Arguments:** as for `read`. **Raises** as that, and for a frame that is not there.
+        """
+
 
 def image_name(path: str, dataset: str = "") -> str:
     """What messages call an image: `FILE` or `FILE::NAME`."""
     return f"image {path + (f'::{dataset}' if dataset else '')!r}"
+
+
+def frame_of(stack: Image, frame: int, name: str) -> Image:
+    """The frame of a stack (…, slow, fast), counted from 0.
+
+    **Arguments:** `name`: of the image, for messages. **Raises** `InputError` for one that is not there.
+    """
+    if stack.ndim < 2:
+        raise InputError(f"{name} has {stack.ndim} axes; an image has two (slow, fast)")
+    frames = stack.reshape(-1, *stack.shape[-2:])
+    check_frame(frame, len(frames), name)
+    return frames[frame]
+
+
+def check_frame(frame: int, count: int, name: str) -> None:
+    """Raise `InputError` for a frame that is not one of so many."""
+    if not 0 <= frame < count:
+        raise InputError(f"{name} has {count} frames, numbered from 0; there is no frame {frame}")
 
 
 def require_writer(kind: ImageFormat) -> None:

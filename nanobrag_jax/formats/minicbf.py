@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from ..constants import EV_ANGSTROM, LARGEST_COUNT, LARGEST_INT32
 from ..errors import InputError
-from ..io.text import one_line
+from ..io.text import one_line, read_bytes
 from .image_format import FileContent, Image, ImageFormat, Requirement, Shape, image_name
+from .imgcif import NEEDS as IMGCIF_NEEDS
+from .imgcif import beyond_minicbf, read_imgcif
 from .setup import (
     VISIBLE_PIXELS,
     Lab,
@@ -182,9 +184,19 @@ def _check_span(image: NDArray[np.int32]) -> None:
 
 
 def read_cbf(path: str) -> Image:
-    """The pixels of a CBF file, read by fabio. **Raises** `InputError` for a file that it cannot read."""
+    """The pixels of a CBF file, read by fabio, or by pycbf what is no miniCBF: of several arrays (panel, slow, fast).
+
+    **Raises** `InputError` for a file that cannot be read.
+    """
     import fabio
 
+    more = beyond_minicbf(read_bytes(path, "image"))
+    if more is not None and IMGCIF_NEEDS.missing:
+        raise InputError(
+            f"{image_name(path)} is imgCIF with {more}, which needs pycbf: pip install {IMGCIF_NEEDS.install}"
+        )
+    if more is not None:
+        return read_imgcif(path)
     try:
         with fabio.open(path) as image:
             return np.asarray(image.data)

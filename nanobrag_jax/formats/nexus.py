@@ -4,7 +4,7 @@ The frame of NXmx (McStas) has the beam along +z; it is the one of `lab` turned 
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..constants import NEXUS_ENDINGS
-from ..errors import InputError
-from ..io.text import one_line
 from ..version import __version__
-from .image_format import AddFrame, FileContent, FrameFormat, Image, Requirement, Shape, image_name
+from .hdf5 import read_hdf5, read_hdf5_frame
+from .image_format import AddFrame, FileContent, FrameFormat, Image, Requirement, Shape
 from .setup import PHOTONS, Lab, Reading, Setup, curved_note, offset_note, unpolarised_note
 from .whole_numbers import as_frame
 
@@ -32,7 +31,6 @@ _NOT_SIMULATED = 1 << 8  # the bit of NXmx for a mask of the user's
 _GAP = 1
 _DEAD = 1 << 1
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_USUAL_DATASETS = ("entry/data/data", "entry/instrument/detector/data", "entry/data/data_000001")
 _ENTRY = "/entry"
 _DETECTOR = "/entry/instrument/detector"
 
@@ -353,44 +351,6 @@ def _axis(
     )
 
 
-def read_hdf5(path: str, dataset: str = "") -> Image:
-    """An image or a stack in an HDF5 file: the one of that name, at a usual place, or the only one that there is.
-
-    **Raises** `InputError` for a file that cannot be read, and where the image is not there or cannot be told.
-    """
-    import h5py
-
-    name = image_name(path, dataset)
-    try:
-        with h5py.File(path, "r") as handle:
-            for place in (dataset,) if dataset else _USUAL_DATASETS:
-                found = handle.get(place)
-                if isinstance(found, h5py.Dataset):
-                    return np.asarray(found[()])
-            images = _image_datasets(handle)
-            if not dataset and len(images) == 1:
-                return np.asarray(next(iter(images.values()))[()])
-    except (OSError, KeyError, RuntimeError) as error:
-        raise InputError(f"{name} is not an HDF5 file that can be read: {one_line(error)}") from error
-    choice = f"its images are {', '.join(images)}" if images else "it holds no image"
-    missing = f"has no dataset {dataset}" if dataset else "has no dataset at a usual place"
-    raise InputError(f"{name} {missing}; {choice}; say which as {path}::NAME")
-
-
-def _image_datasets(file: "h5py.File") -> Mapping[str, "h5py.Dataset"]:
-    """The datasets of an HDF5 file that may be images, by their place."""
-    import h5py
-
-    found: dict[str, h5py.Dataset] = {}
-
-    def look(place: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.ndim >= 2 and item.dtype.kind in "iuf":
-            found[place] = item
-
-    file.visititems(look)
-    return found
-
-
 class Nexus(FrameFormat):
     """One file for all panels, and for all images of a sweep; images in other HDF5 files are read too."""
 
@@ -424,3 +384,7 @@ class Nexus(FrameFormat):
     def read(self, path: str, dataset: str, shape: Shape | None) -> Image:
         """A dataset by its place, where it has one."""
         return read_hdf5(path, dataset)
+
+    def read_frame(self, path: str, dataset: str, frame: int) -> Image:
+        """That frame and no other."""
+        return read_hdf5_frame(path, dataset, frame)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.text import one_line
-from .image_format import AddFrame, FileContent, FrameFormat, Image, Shape, image_name
+from .image_format import AddFrame, FileContent, FrameFormat, Image, Shape, frame_of, image_name
 from .setup import Setup
 from .whole_numbers import as_frame, as_stored_numbers
 
@@ -99,3 +99,7 @@ class Npy(FrameFormat):
     def read(self, path: str, dataset: str, shape: Shape | None) -> Image:
         """An array by its name, where it has one."""
         return read_npy(path, dataset)
+
+    def read_frame(self, path: str, dataset: str, frame: int) -> Image:
+        """A frame of the array."""
+        return frame_of(read_npy(path, dataset), frame, image_name(path, dataset))

@@ -4,7 +4,7 @@ import os
 
 from ..errors import InputError
 from ..io.text import read_start
-from .image_format import Image, ImageFormat, Shape
+from .image_format import FrameFormat, Image, ImageFormat, Shape, frame_of
 from .registry import RAW, all_formats, known_by_ending, listed
 
 _START_BYTES = 512
@@ -33,26 +33,18 @@ def read_image(path: str | os.PathLike[str], shape: Shape | None = None, *, fram
     if need is not None and need.missing:
         raise InputError(f"{name} is {kind.label}, which needs {need.module}: pip install {need.install}")
     try:
+        if isinstance(kind, FrameFormat):
+            return kind.read_frame(file, dataset, frame)
         found = kind.read(file, dataset, shape)
     except InputError as error:
         if told is not None:
             raise
         others = listed([other.label for other in all_formats() if other is not RAW])
         raise InputError(f"{error}; it neither begins nor is called as {others} files are") from error
-    return _frame(found, frame, name)
+    return frame_of(found, frame, name)
 
 
 def _format_of_file(file: str) -> ImageFormat | None:
     """By what the file begins with, then by its ending; None for a file of which nothing is known: bare floats."""
     start = read_start(file, "image", _START_BYTES)
     return next((kind for kind in all_formats() if kind.begins(start)), None) or known_by_ending(file)
-
-
-def _frame(stack: Image, frame: int, name: str) -> Image:
-    """The frame of a stack (…, slow, fast)."""
-    if stack.ndim < 2:
-        raise InputError(f"{name} has {stack.ndim} axes; an image has two (slow, fast)")
-    frames = stack.reshape(-1, *stack.shape[-2:])
-    if not 0 <= frame < len(frames):
-        raise InputError(f"{name} has {len(frames)} frames, numbered from 0; there is no frame {frame}")
-    return frames[frame]

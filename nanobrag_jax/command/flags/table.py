@@ -72,7 +72,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "Experiment": (
         Flag("-config", "config_path", "path", help="the whole run from a file of -save_config; flags beside it win"),
         Flag("-save_config", "save_config_path", "path", help="write the whole run, readable and editable (JSON)"),
-        Flag("-expt", "expt_path", "path", help="DIALS experiment list: detector, beam, crystal, goniometer and scan"),
+        Flag("-expt", "expt_path", "path",
+             help="DIALS experiment list: detector, beam, crystal, goniometer and scan; or a CrystFEL geometry"),
         Flag("-expt_index", "expt_index", "int", "", ">= 0", 0, help="which of its experiments, from 0"),
         Flag("-expt_image", "expt_image", "image", "", ">= 0",
              help="which image of its scan (the first); all: every one, with what changes along the scan"),
