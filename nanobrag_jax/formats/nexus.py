@@ -4,7 +4,7 @@ The frame of NXmx (McStas) has the beam along +z; it is the one of `lab` turned 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
