@@ -7,15 +7,26 @@ a counter-based generator, whose stream is fixed for ever (`numpy.random.Philox`
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
 
 from ..errors import InputError
 
 Floats = NDArray[np.float64]
+
+_STANDARD = NormalDist()
+_BELOW = np.vectorize(_STANDARD.cdf, otypes=[np.float64])
+"""Share of a gaussian below so many standard deviations."""
+
+
+def _deviates(shares: ArrayLike) -> Floats:
+    """Standard deviations below which so large a share of a gaussian lies."""
+    return np.vectorize(_STANDARD.inv_cdf, otypes=[np.float64])(np.clip(shares, 2.0**-60, 1.0 - 2.0**-53))
+
+
 Shape = tuple[int, ...]
 
 
@@ -150,12 +161,12 @@ class Normal:
         mean, sd = _shaped("mean", self.mean, shape), _shaped("sd", self.sd, shape)
         share = draw.uniform(() if self.together else shape)
         if self.low is None and self.high is None:
-            return mean + sd * ndtri(share)
+            return mean + sd * _deviates(share)
         low, high = self.low, self.high
         with np.errstate(divide="ignore", invalid="ignore"):
-            below = 0.0 if low is None else np.where(sd > 0, ndtr((low - mean) / sd), 0.0)
-            within = 1.0 if high is None else np.where(sd > 0, ndtr((high - mean) / sd), 1.0)
-        return np.clip(mean + sd * ndtri(below + (within - below) * share), low, high)
+            below = 0.0 if low is None else np.where(sd > 0, _BELOW((low - mean) / sd), 0.0)
+            within = 1.0 if high is None else np.where(sd > 0, _BELOW((high - mean) / sd), 1.0)
+        return np.clip(mean + sd * _deviates(below + (within - below) * share), low, high)
 
     def largest(self) -> float:
         """The upper limit, or what only one in 10¹⁷ exceeds."""
@@ -189,7 +200,7 @@ class LogNormal:
     def value(self, draw: Draw, shape: Shape) -> Floats:
         """A draw."""
         median, sigma = _shaped("median", self.median, shape), _shaped("sigma", self.sigma, shape)
-        return median * np.exp(sigma * ndtri(draw.uniform(() if self.together else shape)))
+        return median * np.exp(sigma * _deviates(draw.uniform(() if self.together else shape)))
 
     def largest(self) -> float:
         """What only one in 10¹⁷ exceeds."""
