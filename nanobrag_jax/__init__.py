@@ -9,6 +9,7 @@ from .version import __version__ as __version__
 if TYPE_CHECKING:
     from . import cli as cli
     from . import compare as compare
+    from . import dataset as dataset
     from . import formats as formats
     from . import refine as refine
     from .beam import Beam as Beam
@@ -49,7 +50,7 @@ else:
     # The same names, loaded when they are first asked for: `import nanobrag_jax` takes no longer than `import jax`.
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
-        modules="cli compare formats refine",
+        modules="cli compare dataset formats refine",
         beam="Beam spectrum_beam",
         config="Config load_config save_config",
         crystal="Crystal",

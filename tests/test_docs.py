@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import nanobrag_jax as nb
-from nanobrag_jax import compare, refine
+from nanobrag_jax import compare, dataset, refine
 from nanobrag_jax.command import flags
 from nanobrag_jax.conventions import CONVENTIONS
 from nanobrag_jax.refine.losses import Poisson
@@ -74,7 +74,7 @@ def test_every_public_name_is_on_an_api_page():
     last = {name.rpartition(".")[2] for name in documented}
     modules = {name for name in nb.__all__ if isinstance(getattr(nb, name), types.ModuleType)}
     public = {*nb.__all__} - modules | {"main"}
-    for module in (refine, compare):
+    for module in (refine, compare, dataset):
         public |= {n for n, v in vars(module).items() if n[0] != "_" and not isinstance(v, types.ModuleType)}
     assert public <= last, f"not documented: {sorted(public - last)}"
 

@@ -63,3 +63,13 @@ def test_the_study_of_starts_and_its_figures(examples, tmp_path):
         "correlations_both.png",
         "structure_factors.png",
     }
+
+
+@pytest.mark.slow
+def test_a_network_learns_from_a_stream(examples, capsys):
+    pytest.importorskip("optax")
+    import train_from_stream
+
+    errors = train_from_stream.main(["--steps", "100"])
+    assert np.mean(errors[-20:]) < 0.5 * np.mean(errors[:10])
+    assert "step 100" in capsys.readouterr().out

@@ -23,7 +23,7 @@ LAYERS = [
     {"refine", "trace"},
     {"compare"},
     {"command"},
-    {"cli"},
+    {"cli", "dataset"},
 ]
 """The rooms of the package, modules and folders at its top, from the bottom up: a room imports from lower ones."""
 

@@ -50,6 +50,7 @@ def test_modules_load_with_the_core_dependencies():
 
 def test_what_functions_load_comes_with_an_extra():
     offered = EXTRAS["refine"] | EXTRAS["formats"] | EXTRAS["imgcif"] | EXTRAS["plots"]
+    offered |= EXTRAS["dataset"] | EXTRAS["cluster"]
     wanted = set().union(*(outside_imports(path)[1] for path in modules().values())) - CORE
     assert {"gemmi", "optax", "fabio", "h5py", "matplotlib"} <= wanted
     assert wanted <= offered, f"no extra brings {sorted(wanted - offered)}"

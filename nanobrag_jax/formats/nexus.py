@@ -4,7 +4,7 @@ The frame of NXmx (McStas) has the beam along +z; it is the one of `lab` turned 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ def _begin(
     unused: Sequence[NDArray[np.bool_] | None],
     reading: Reading,
     frames: int = 1,
+    packing: Mapping[str, object] | None = None,
 ) -> "h5py.Dataset":
     """Everything but the pixels; the dataset (frame, slow, fast) for these.
 
@@ -74,14 +75,15 @@ def _begin(
     - `shapes`: (slow, fast) of each panel;
     - `dtype`: of the pixels;
     - `lab`, `unused`, `reading`;
-    - `frames`: images of a rotation, of which `lab` is the first.
+    - `frames`: images of a rotation, of which `lab` is the first;
+    - `packing`: how whole images are compressed, None for parts of them with gzip.
     """
     import h5py
 
     starts = np.concatenate([[0], np.cumsum([slow for slow, _ in shapes])]).tolist()
     whole = starts[-1], max(fast for _, fast in shapes)
     _describe(file, lab, starts, dtype, reading, frames)
-    data = _dataset(file, f"{_ENTRY}/data/data", dtype, whole, frames)
+    data = _dataset(file, f"{_ENTRY}/data/data", dtype, whole, frames, packing)
     mask = _dataset(file, f"{_DETECTOR}/pixel_mask", np.dtype(np.uint32), whole)
     for panel, (start, (slow, fast), away) in enumerate(zip(starts, shapes, unused, strict=False)):
         block = _pixel_mask((slow, whole[1]), fast, away, reading.dead_pixels(panel))
@@ -127,6 +129,35 @@ def _opened(path: str, frames: int, setup: Setup) -> Iterator[AddFrame]:
         yield add
 
 
+def begin_frames(
+    file: "h5py.File",
+    shapes: Sequence[Shape],
+    dtype: np.dtype,
+    setup: Setup,
+    frames: int,
+    packing: Mapping[str, object],
+) -> "h5py.Dataset":
+    """Everything of a file of so many images but their pixels; the dataset for these, a whole image in a chunk.
+
+    **Arguments:** as for `open_frames`, and `shapes`: (slow, fast) of each panel; `packing`: options of
+    `h5py.Group.create_dataset` that say how images are compressed.
+    """
+    return _begin(file, shapes, dtype, setup.lab, setup.unused, setup.reading, frames, packing)
+
+
+def fill_frame(data: "h5py.Dataset", frame: int, images: Sequence[Image]) -> None:
+    """Write the panels of one image that is compressed as a whole."""
+    slow, fast = data.shape[1:]
+    together = images[0]
+    if together.shape != (slow, fast):
+        together = np.zeros((slow, fast), data.dtype)
+        start = 0
+        for image in images:
+            together[start : start + image.shape[0], : image.shape[1]] = image
+            start += image.shape[0]
+    data[frame] = together
+
+
 def _pixel_mask(
     shape: Shape, fast: int, away: NDArray[np.bool_] | None, dead: NDArray[np.bool_] | None
 ) -> NDArray[np.uint32]:
@@ -149,13 +180,21 @@ def _chunk_rows(dtype: np.dtype, shape: Shape) -> int:
     return max(1, min(shape[0], _CHUNK_BYTES // (shape[1] * dtype.itemsize)))
 
 
-def _dataset(file: "h5py.File", place: str, dtype: np.dtype, shape: Shape, frames: int = 0) -> "h5py.Dataset":
+def _dataset(
+    file: "h5py.File",
+    place: str,
+    dtype: np.dtype,
+    shape: Shape,
+    frames: int = 0,
+    packing: Mapping[str, object] | None = None,
+) -> "h5py.Dataset":
     """An empty array (slow, fast), or (frame, slow, fast) of so many frames."""
-    chunks = (_chunk_rows(dtype, shape), shape[1])
-    options = {"compression": "gzip", "compression_opts": 2, "shuffle": True, "track_times": False}
+    chunks = (_chunk_rows(dtype, shape), shape[1]) if packing is None else shape
+    packing = {"compression": "gzip", "compression_opts": 2, "shuffle": True} if packing is None else packing
     if frames:
-        return file.create_dataset(place, (frames, *shape), dtype, chunks=(1, *chunks), **options)
-    return file.create_dataset(place, shape, dtype, chunks=chunks, **options)
+        whole = frames, *shape
+        return file.create_dataset(place, whole, dtype, chunks=(1, *chunks), track_times=False, **packing)
+    return file.create_dataset(place, shape, dtype, chunks=chunks, track_times=False, **packing)
 
 
 def _describe(
