@@ -24,7 +24,7 @@ from ..numerics.precision import has_double
 from ..numerics.vectors import Vec3, as_vec3, dot
 from ..reference.slips import Slips, slips_of
 from ..scatterers import AbstractScatterer
-from ..spot_shapes import AbstractSpotShape, Lattice, radius_scale
+from ..spot_shapes import AbstractSpotShape, Gauss, Lattice, radius_scale
 from ..structure_factors import Grid, lookup_grid
 from ..typing import Leaves, Mode, Precision, Scalar
 from .kernel import Sample, sample, scattering_vector
@@ -170,6 +170,8 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
     domains, weights = crystal.mosaicity.rotations(), crystal.mosaicity.weights()
     if slips.phi0 and weights is not None:
         raise InputError(f"{type(crystal.mosaicity).__name__} has weights of domains: c-parity knows none")
+    if slips.phi0 and isinstance(crystal.shape, Gauss):
+        raise InputError(f"c-parity knows no spots of shape {crystal.shape.name}, which the reference does not have")
     n_cells, reciprocal = as_vec3(crystal.n_cells), reciprocal_of(crystal, real, slips)
     return Scene(
         frame=detector_frame(detector, beam, slips),

@@ -42,6 +42,7 @@ def crystal_options(asked: Asked, edges_A: Floats) -> dict[str, Any]:
     domains, spread, note = steps.mosaic_domain_count(asked("mosaic_domains"), asked("mosaic_deg"))
     asked.note(note)
     return fields_of("crystal", asked) | {
+        "n_cells_off_diagonal": asked("n_cells_off_diagonal"),
         "misset_deg": misset_of(asked.settings),
         "n_cells": n_cells,
         "mosaicity": CapMosaicity.drawn(spread, domains, asked("mosaic_seed")),

@@ -107,6 +107,9 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
                  default="square" if shape.name == "square" else None)
             for shape in SPOT_SHAPES.values()
         ),
+        Flag("-shape", "xtal_shape", "word", choices=SPOT_SHAPES, field="crystal.shape", help="spot shape by its name"),
+        Flag("-N_off", "n_cells_off_diagonal", "float", count=3, field="crystal.shape.n_cells_off_diagonal",
+             help="off-diagonal elements of the size matrix of gauss: a with b, b with c, a with c"),
         Flag("-fudge", "fudge", "float", "", "> 0", 1.0, field="crystal.fudge",
              help="scale of the spot radius; not for square crystals"),
         Flag("-crystal_scale", "crystal_scale", "float", "", "> 0", 1.0, field="crystal.scale",
