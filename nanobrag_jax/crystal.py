@@ -16,6 +16,7 @@ from .mosaicity import AbstractMosaicity, CapMosaicity
 from .numerics.vectors import (
     as_vec3,
     cross,
+    dual_basis,
     turned,
     unit,
     xyz_rotation,
@@ -169,13 +170,6 @@ def reciprocal_basis(lengths: Vector, angles_deg: Vector, *, exact: bool = True)
         [c_star * cos_beta_star, along_y, height],
     ]
     return jnp.stack([jnp.stack(row) for row in rows])
-
-
-def dual_basis(rows: Matrix) -> Matrix:
-    """Rows of the dual basis: real vectors from reciprocal ones, and back."""
-    a, b, c = as_vec3(rows)
-    first = cross(b, c)
-    return jnp.stack([first, cross(c, a), cross(a, b)]) / jnp.sum(a * first)
 
 
 def real_basis(crystal: Crystal, slips: Slips = NO_SLIPS) -> Matrix:

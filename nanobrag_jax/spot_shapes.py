@@ -370,8 +370,8 @@ class Gauss(AbstractSpotShape):
 
     N is the symmetric size matrix, with the crystal's `n_cells` on its diagonal.
 
-    **Arguments:** `n_cells_off_diagonal` (3,): Nd couples a and b, Ne b and c, Nf a and c. **Raises** `InputError`; that
-    N is positive definite is checked with the crystal. Source: docs/reference.md section 8.
+    **Arguments:** `n_cells_off_diagonal` (3,): Nd couples a and b, Ne b and c, Nf a and c. That N is positive definite
+    is checked with the crystal. **Raises** `InputError`. Source: docs/reference.md section 8.
     """
 
     name: ClassVar[str] = "gauss"
