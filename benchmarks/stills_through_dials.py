@@ -1,6 +1,6 @@
 """`python -m benchmarks.stills_through_dials`: stills in random orientations, indexed by DIALS from the known cell.
 
-Each figure is the angle between the orientation that was simulated and the one found. Debian's DIALS 3.12 lacks a module
+Each figure is the angle between the orientation that was simulated and the one found. DIALS 3.12 of Debian lacks a part
 that its indexer of stills needs, so the one of sequences is told to take each image for itself.
 """
 
