@@ -26,11 +26,11 @@ from nanobrag_jax.effects.photon_noise import poisson_image
 
 from . import through_dials
 
-CRYSTAL = "-Na 20 -Nb 20 -Nc 40 -gauss_xtal -crystal_scale 2.5e8 -oversample 5"
+CRYSTAL = "-Na 30 -Nb 30 -Nc 60 -gauss_xtal -crystal_scale 3e8 -oversample 7"
 LIMIT_DEG = 0.02
 STEPS = (
     "dials.import convert_sequences_to_stills=True still_*.cbf",
-    "dials.find_spots imported.expt nproc=1 spotfinder.filter.min_spot_size=2",
+    "dials.find_spots imported.expt nproc=1 spotfinder.filter.min_spot_size=1",
     "dials.index imported.expt strong.refl unit_cell=79,79,38,90,90,90 space_group=P43212 stills.indexer=sequences "
     "joint_indexing=False detector.fix=all beam.fix=all indexing.method=real_space_grid_search nproc=1",
 )
