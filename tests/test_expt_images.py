@@ -91,7 +91,9 @@ def test_the_command_takes_all_images(tmp_path, monkeypatch, capsys):
     ]
     named = ["-floatfile", "all.npy", "-noisefile", "n_###.cbf", "-exptfile", "out.expt"]
     assert cli.main([*flags, "-expt_image", "all", *named]) == 0
-    assert capsys.readouterr().err.count("perpendicular") <= 1
+    notes = capsys.readouterr().err
+    assert notes.count("perpendicular") <= 1
+    assert "-exptfile has crystal, beam and setting as they are at the first image" in notes
     photons = np.load("all.npy")
     assert photons.shape[0] == 3 and (photons[0] != photons[2]).any()
     for number in (3, 5):

@@ -3,6 +3,11 @@
 import io
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -195,6 +200,24 @@ def test_what_an_end_before_the_end_leaves(stop, folder, capsys, monkeypatch):
     assert files(folder) == ["n_0001.cbf", "n_0002.cbf"]
     assert "images 1 to 2 are written" in capsys.readouterr().err
     assert nb.read_image("n_0002.cbf").shape == (9, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_batch_system_may_end_it(folder):
+    """SIGTERM: whole files of single images, none of all, and nothing that was begun."""
+    words = [*FLAGS, "-images", "100000", "-noisefile", "n_######.img", "-floatfile", "all.npy"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "XDG_CACHE_HOME": str(folder / "cache")}
+    command = [sys.executable, "-m", "nanobrag_jax", *words]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
+        while not (folder / "n_000003.img").exists() and running.poll() is None:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGTERM)
+        errors = running.stderr.read().decode()
+    written = [name for name in files(folder) if name != "cache"]
+    assert running.returncode == 130 and f"interrupted, images 1 to {len(written)} are written" in errors
+    assert written == [f"n_{number:06d}.img" for number in range(1, len(written) + 1)]
+    assert nb.read_image(written[-1]).shape == (9, 12)
 
 
 def test_files_of_all_images_in_python(tmp_path):

@@ -66,6 +66,8 @@ def expt_notes(settings: Settings, experiment: Experiment, paths: Mapping[str, s
         notes.append(
             f"{flag} has geometry without an image, {what} can be named: import images with reference_geometry="
         )
+    if settings.get("expt_image") == "all":
+        notes.append(f"{flag} has crystal, beam and setting as they are at the first image")
     if float(goniometer.osc_deg) != 0 and goniometer.phi_sampling == "start" and "phi_sampling" not in settings:
         step = float(goniometer.osc_deg) / goniometer.phi_steps
         notes.append(

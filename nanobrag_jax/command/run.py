@@ -6,10 +6,12 @@ anything else that is wrong. Files are written all or none.
 
 import gc
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -52,9 +54,15 @@ USAGE = f"python -m {NAME} -mat FILE | -cell a b c al be ga  -hkl FILE | -defaul
 def run() -> None:
     """The command of the shell: `main` with the arguments of the process, and compiled programs kept on disk."""
     use_compilation_cache()
+    signal.signal(signal.SIGTERM, _stopped)
     status = main(sys.argv[1:])
     gc.freeze()  # else Python looks through a million objects for garbage before it ends: a fifth of a second
     sys.exit(status)
+
+
+def _stopped(*_: object) -> NoReturn:
+    """What a batch system asks for (SIGTERM) ends a run as an interruption does: nothing half-written is left."""
+    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str]) -> int:
