@@ -160,8 +160,8 @@ BAD = [
         "crystal.mosaicity.axes must be domains x 3 numbers in rows of",
     ),
     (
-        edited(crystal={"shape": "gauss"}),
-        'crystal.shape.kind must be one of square, round, gauss_star, tophat, gauss, got "gauss"',
+        edited(crystal={"shape": "gaus"}),
+        'crystal.shape.kind must be one of square, round, gauss_star, tophat, gauss, got "gaus"',
     ),
     (
         edited(crystal={"shape": "cube"}),
