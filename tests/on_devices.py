@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import nanobrag_jax as nb
-from nanobrag_jax import refine
+from nanobrag_jax import dataset, refine
 
 MASK = np.random.default_rng(1).random((32, 24)) > 0.3
 SAMPLINGS = {
@@ -142,6 +142,20 @@ def fits(mesh: Mesh) -> dict:
         "converged": bool(shared.converged),
         "value": deviation(shared.values[name], alone.values[name]),
         "uncertainty": deviation(shared.uncertainties[name], alone.uncertainties[name]),
+    }
+
+
+def stream(mesh: Mesh) -> dict:
+    """A stream of images with noise on the mesh against the same on one device."""
+    recipe = dataset.Recipe(
+        experiment(16, 16), {"crystal.misset_deg": dataset.Uniform(-30.0, 30.0)}, images=8, precision="float64"
+    )
+    alone, shared = (next(dataset.batches(recipe, 8, mesh=m)) for m in (None, mesh))
+    return {
+        "differ": int((np.asarray(alone.images) != np.asarray(shared.images)).sum()),
+        "photons": int(np.asarray(alone.images).max()),
+        "images a device": shared.images.addressable_shards[0].data.shape[0],
+        "labels a device": shared.labels["image"].addressable_shards[0].data.shape[0],
     }
 
 

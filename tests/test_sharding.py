@@ -35,7 +35,7 @@ def figures_of(process):
 @pytest.fixture(scope="module")
 def four_devices():
     """Figures of all parts that run on four devices, by one process."""
-    parts = ("images", "gradients", "batch", "fits")
+    parts = ("images", "gradients", "batch", "fits", "stream")
     return dict(zip(parts, figures_of(started(*parts)), strict=True))
 
 
@@ -65,6 +65,12 @@ def test_a_batch_of_images_needs_no_word_between_devices(four_devices):
 def test_a_refinement_on_four_devices(four_devices):
     figures = four_devices["fits"]
     assert figures["converged"] and figures["value"] < 1e-9 and figures["uncertainty"] < 1e-6
+
+
+@pytest.mark.slow
+def test_a_stream_over_four_devices(four_devices):
+    assert four_devices["stream"]["differ"] == 0 and four_devices["stream"]["photons"] > 5
+    assert four_devices["stream"]["images a device"] == four_devices["stream"]["labels a device"] == 2
 
 
 @pytest.mark.slow

@@ -119,6 +119,7 @@ def _image(
         behind = jnp.zeros(panel.shape, panel.dtype)
     else:
         behind = photons(changed(background, item.of_image))
+    behind = behind + (0 * item.lattices).astype(behind.dtype)  # of the image, hence its own on each device
     total, real = scan(add_lattice, behind, (item.numbered, item.of_lattice))
     read = stored_first(lambda: detect(total, effects, item.key))
     counts = jnp.clip(jnp.round(read), 0, jnp.iinfo(dtype).max).astype(dtype)
