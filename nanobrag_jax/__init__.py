@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     from .formats import write_image as write_image
     from .formats import write_sweep as write_sweep
     from .goniometer import Goniometer as Goniometer
+    from .mosaicity import AnisotropicMosaicity as AnisotropicMosaicity
     from .mosaicity import CapMosaicity as CapMosaicity
+    from .mosaicity import IsotropicMosaicity as IsotropicMosaicity
+    from .mosaicity import MosaicRotations as MosaicRotations
+    from .mosaicity import ThreefoldMosaicity as ThreefoldMosaicity
     from .render.simulate import simulate as simulate
     from .render.simulate import simulate_pixels as simulate_pixels
     from .render.sweep import simulate_sweep as simulate_sweep
@@ -60,7 +64,7 @@ else:
         experiment="Experiment Sampling completed image_experiment panel_experiment",
         formats="read_image write_image write_sweep",
         goniometer="Goniometer",
-        mosaicity="CapMosaicity",
+        mosaicity="AnisotropicMosaicity CapMosaicity IsotropicMosaicity MosaicRotations ThreefoldMosaicity",
         scatterers="Amorphous amorphous_sample",
         structure_factors="StructureFactors",
         trace="Trace trace_pixel",

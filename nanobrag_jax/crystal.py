@@ -16,13 +16,14 @@ from .mosaicity import AbstractMosaicity, CapMosaicity
 from .numerics.vectors import (
     as_vec3,
     cross,
+    dual_basis,
     turned,
     unit,
     xyz_rotation,
 )
 from .reference.random_numbers import DEFAULT_MOSAIC_SEED
 from .reference.slips import NO_SLIPS, Slips
-from .spot_shapes import AbstractSpotShape, spot_shape
+from .spot_shapes import AbstractSpotShape, Gauss, check_size_matrix, spot_shape
 from .typing import Auto, Matrix, Scalar, Vector
 
 Floats = NDArray[np.floating]
@@ -39,6 +40,7 @@ class Crystal(eqx.Module):
     - `orientation` (3, 3): rotation from the standard setting (a* along x, b* in the xy plane) before the misset, None
       for a cell without a matrix;
     - `shape`: a spot shape of `spot_shapes`, by name or as an object;
+    - `n_cells_off_diagonal` (3,): of the size matrix of `shape="gauss"`, as for `spot_shapes.Gauss`;
     - `fudge`: scale of the spot radius;
     - `scale`: how many such crystals there are in the beam, whose photons add up;
     - `mosaicity`: a kind of `mosaicity`, None for the reference's with `mosaic_spread_deg`, `mosaic_domains` ("auto":
@@ -69,6 +71,7 @@ class Crystal(eqx.Module):
         misset_deg=(0.0, 0.0, 0.0),
         n_cells=(1.0, 1.0, 1.0),
         shape: str | AbstractSpotShape = "square",
+        n_cells_off_diagonal=None,
         fudge=1.0,
         scale=1.0,
         mosaicity: AbstractMosaicity | None = None,
@@ -93,6 +96,10 @@ class Crystal(eqx.Module):
         self.orientation = optional_leaf(orientation, "orientation")
         self.matrix_cell_lengths_A = optional_leaf(matrix_cell_lengths_A, "matrix_cell_lengths_A")
         self.matrix_cell_angles_deg = optional_leaf(matrix_cell_angles_deg, "matrix_cell_angles_deg")
+        if n_cells_off_diagonal is not None:
+            if shape != "gauss":
+                raise InputError(f'n_cells_off_diagonal belongs to shape="gauss", got shape {shape!r}')
+            shape = Gauss(n_cells_off_diagonal)
         self.shape = spot_shape(shape)
         checks.usual("cell_lengths_A", self.cell_lengths_A, 1, 1e5, "they are in Å")
         checks.usual("cell_angles_deg", self.cell_angles_deg, 4, 180, "they are in degrees")
@@ -105,10 +112,20 @@ class Crystal(eqx.Module):
             raise AttributeError(f"a crystal with {type(self.mosaicity).__name__} has no mosaic_spread_deg")
         return self.mosaicity.spread_deg
 
+    @property
+    @no_type_check
+    def n_cells_off_diagonal(self) -> Vector:
+        """The off-diagonal elements of the size matrix: the leaf `shape.n_cells_off_diagonal`."""
+        if not isinstance(self.shape, Gauss):
+            raise AttributeError(f"a crystal of shape {self.shape.name} has no n_cells_off_diagonal")
+        return self.shape.n_cells_off_diagonal
+
     def __check_init__(self):
         checks.cell_exists(self.cell_lengths_A, self.cell_angles_deg)
         checks.finite("misset_deg", self.misset_deg, (3,))
         checks.positive("n_cells", self.n_cells, (3,))
+        if isinstance(self.shape, Gauss):
+            check_size_matrix(self.n_cells, self.shape.n_cells_off_diagonal)
         checks.positive("fudge", self.fudge)
         checks.positive("scale", self.scale)
         checks.rotation("orientation", self.orientation)
@@ -153,13 +170,6 @@ def reciprocal_basis(lengths: Vector, angles_deg: Vector, *, exact: bool = True)
         [c_star * cos_beta_star, along_y, height],
     ]
     return jnp.stack([jnp.stack(row) for row in rows])
-
-
-def dual_basis(rows: Matrix) -> Matrix:
-    """Rows of the dual basis: real vectors from reciprocal ones, and back."""
-    a, b, c = as_vec3(rows)
-    first = cross(b, c)
-    return jnp.stack([first, cross(c, a), cross(a, b)]) / jnp.sum(a * first)
 
 
 def real_basis(crystal: Crystal, slips: Slips = NO_SLIPS) -> Matrix:

@@ -11,16 +11,21 @@ from typing import ClassVar, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from equinox import AbstractClassVar
 from jax import Array
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
+from numpy.typing import ArrayLike
 
+from . import checks
+from .checks import leaf
 from .constants import GAUSS_XTAL_SCALE, ROUND_XTAL_SCALE, TOPHAT_LIMIT
 from .errors import InputError
 from .numerics.polynomials import cot_pi_rest, sin_pi
 from .numerics.vectors import Vec3, added, cross, dot, scaled
 from .reference.slips import Slips
-from .typing import Matrix, Scalar
+from .typing import Matrix, Scalar, Vector
 
 
 class Lattice(NamedTuple):
@@ -360,7 +365,76 @@ class Tophat(AbstractSpotShape):
         return longest_edge_A(cell_lengths_A, n_cells)
 
 
-SPOT_SHAPES: dict[str, AbstractSpotShape] = {shape.name: shape for shape in (Square(), Round(), GaussStar(), Tophat())}
+class Gauss(AbstractSpotShape):
+    r"""A gaussian in units of whole cells: $\det N\,\exp(-\mathrm{fudge}\,|N\Delta|^2/0.63)$.
+
+    N is the symmetric size matrix, with the crystal's `n_cells` on its diagonal.
+
+    **Arguments:** `n_cells_off_diagonal` (3,): Nd couples a and b, Ne b and c, Nf a and c. That N is positive definite
+    is checked with the crystal. **Raises** `InputError`. Source: docs/reference.md section 8.
+    """
+
+    name: ClassVar[str] = "gauss"
+    flags: ClassVar[str] = "-gauss_cells"
+    help: ClassVar[str] = "gaussian spots, round in units of whole cells"
+    n_cells_off_diagonal: Vector
+
+    def __init__(self, n_cells_off_diagonal: ArrayLike = (0.0, 0.0, 0.0)):
+        self.n_cells_off_diagonal = leaf(n_cells_off_diagonal, "n_cells_off_diagonal")
+
+    def __check_init__(self):
+        checks.finite("n_cells_off_diagonal", self.n_cells_off_diagonal, (3,))
+
+    def _size(self, n: Vec3, offset: Vec3) -> Vec3:
+        """N times three numbers."""
+        d, e, f = self.n_cells_off_diagonal
+        return Vec3(
+            n.x * offset.x + d * offset.y + f * offset.z,
+            d * offset.x + n.y * offset.y + e * offset.z,
+            f * offset.x + e * offset.y + n.z * offset.z,
+        )
+
+    def _determinant(self, n: Vec3) -> Array:
+        d, e, f = self.n_cells_off_diagonal
+        return n.x * (n.y * n.z - e * e) - d * (d * n.z - e * f) + f * (d * e - n.y * f)
+
+    def factors(self, lattice: Lattice, index: Vec3, rest: Vec3, slips: Slips) -> Vec3:
+        """All of it in the first."""
+        inside = self._size(lattice.n_cells, rest)
+        exponent = -dot(inside, inside) * lattice.fudge / GAUSS_XTAL_SCALE
+        return _alone(self._determinant(lattice.n_cells) * jnp.exp(exponent))
+
+    def intensity(self, lattice: Lattice, rest: Vec3, amplitude: Array, weight: Array | float, slips: Slips) -> Array:
+        """weight·(F·F_latt)²."""
+        return _squared(self.factors(lattice, rest, rest, slips).x, amplitude, weight)
+
+    def width_per_A(self, lattice: Lattice, along: Vec3) -> Array:
+        """Where the exponent is the top hat's edge."""
+        inside = self._size(lattice.n_cells, along)
+        return jnp.sqrt(TOPHAT_LIMIT / lattice.fudge / dot(inside, inside))
+
+    def resolved_length_A(self, cell_lengths_A: Sequence[float], n_cells: Sequence[float]) -> float:
+        """The longest edge, of N's rows."""
+        d, e, f = (abs(float(x)) for x in self.n_cells_off_diagonal)
+        rows = (n_cells[0] + d + f, n_cells[1] + d + e, n_cells[2] + e + f)
+        return longest_edge_A(cell_lengths_A, rows)
+
+
+def check_size_matrix(n_cells: Vector, off_diagonal: Vector) -> None:
+    """Nothing, if the size matrix is positive definite. **Raises** `InputError` otherwise."""
+
+    def holds(x):
+        (a, b, c), (d, e, f) = x
+        return (a * b > d * d) & (a * (b * c - e * e) - d * (d * c - e * f) + f * (d * e - b * f) > 0)
+
+    stacked = jnp.stack if isinstance(n_cells, Tracer) or isinstance(off_diagonal, Tracer) else np.stack
+    numbers = stacked([n_cells, off_diagonal])
+    checks.require("n_cells and n_cells_off_diagonal", numbers, "a positive definite matrix", holds, (2, 3))
+
+
+SPOT_SHAPES: dict[str, AbstractSpotShape] = {
+    shape.name: shape for shape in (Square(), Round(), GaussStar(), Tophat(), Gauss())
+}
 """What can be chosen by name. A shape of one's own is given as an object."""
 
 

@@ -160,12 +160,12 @@ BAD = [
         "crystal.mosaicity.axes must be domains x 3 numbers in rows of",
     ),
     (
-        edited(crystal={"shape": "gauss"}),
-        'crystal.shape.kind must be one of square, round, gauss_star, tophat, got "gauss"',
+        edited(crystal={"shape": "gaus"}),
+        'crystal.shape.kind must be one of square, round, gauss_star, tophat, gauss, got "gaus"',
     ),
     (
         edited(crystal={"shape": "cube"}),
-        'crystal.shape.kind must be one of square, round, gauss_star, tophat, got "cube"',
+        'crystal.shape.kind must be one of square, round, gauss_star, tophat, gauss, got "cube"',
     ),
     (
         edited(crystal={"cell_angles_deg": [30, 40, 100]}),
@@ -468,7 +468,7 @@ WORDS |= {"misset": ["1", "2", "3"], "depth": ["300"], "word": ["F"], "image": [
 @pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag.settings], ids=lambda flag: flag.spellings[0])
 def test_a_flag_that_names_a_field_replaces_it_and_others_are_refused(flag, base):
     """Of the geometry none does; what says nothing about the experiment or brings structure factors may stand."""
-    group, words = group_of(flag), WORDS.get(flag.kind, []) * (flag.count if flag.kind == "int" else 1)
+    group, words = group_of(flag), WORDS.get(flag.kind, []) * (flag.count if flag.kind in ("int", "float") else 1)
     line = ["-config", "run.json", "-mosaic_domains", "4", flag.spellings[0].replace("…", ""), *words]
     if flag.choices:
         line[-1] = flag.choices[-1]

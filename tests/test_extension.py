@@ -3,6 +3,8 @@
 Losses, drivers and restraints are in `test_refine_extension.py`, a file format in `formats/test_extension.py`.
 """
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -88,14 +90,16 @@ class TwoBlocks(AbstractMosaicity):
     def domains(self):
         return 2
 
-    def rotations(self):
+    turns_with_phi: ClassVar[bool] = False
+
+    def rotations(self, real):
         half = self.angle_deg * jnp.pi / 360.0
         return jnp.stack([axis_rotation(self.axis, half), axis_rotation(self.axis, -half)])
 
-    def weights(self):
+    def domain_weights(self):
         return jnp.array([1.5, 0.5])
 
-    def width_rad(self, axis):
+    def width_rad(self, axis, real):
         return jnp.abs(jnp.sum(self.axis * axis)) * self.angle_deg * jnp.pi / 360.0
 
 
@@ -172,5 +176,5 @@ def test_two_scatterers_in_one_image():
 
 
 def test_an_unknown_shape_is_refused():
-    with pytest.raises(nb.InputError, match="shape must be one of square, round, gauss_star, tophat, or a spot shape"):
+    with pytest.raises(nb.InputError, match="shape must be one of square, round, gauss_star, tophat, gauss, or"):
         nb.Crystal((50, 60, 70), shape="gaus")

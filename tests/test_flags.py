@@ -26,7 +26,7 @@ SAMPLE_WORDS = {
 def sample_words(flag):
     if flag.kind == "word":
         return [flag.choices[-1] if flag.choices else "F(+)"]
-    return SAMPLE_WORDS[flag.kind] * (flag.count if flag.kind == "int" else 1)
+    return SAMPLE_WORDS[flag.kind] * (flag.count if flag.kind in ("int", "float") else 1)
 
 
 def replay(settings):

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import nanobrag_jax as nb
-from nanobrag_jax.crystal import dual_basis, real_basis
-from nanobrag_jax.numerics.vectors import Vec3, as_vec3
+from nanobrag_jax.crystal import real_basis
+from nanobrag_jax.numerics.vectors import Vec3, as_vec3, dual_basis
 from nanobrag_jax.reference.slips import NO_SLIPS, slips_of
 from nanobrag_jax.render.kernel import sample
 from nanobrag_jax.spot_shapes import Lattice, radius_scale

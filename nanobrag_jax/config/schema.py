@@ -18,7 +18,14 @@ from ..detector import Detector
 from ..errors import InputError
 from ..experiment import Sampling
 from ..goniometer import Goniometer
-from ..mosaicity import AbstractMosaicity, CapMosaicity
+from ..mosaicity import (
+    AbstractMosaicity,
+    AnisotropicMosaicity,
+    CapMosaicity,
+    IsotropicMosaicity,
+    MosaicRotations,
+    ThreefoldMosaicity,
+)
 from ..scatterers import AbstractScatterer, Amorphous
 from ..spot_shapes import SPOT_SHAPES, AbstractSpotShape
 from ..structure_factors import StructureFactors
@@ -35,7 +42,13 @@ PARTS: dict[str, type] = {
 """Parts of an experiment, in the order of the file; the scatterers follow."""
 
 KINDS: dict[type, dict[str, type]] = {
-    AbstractMosaicity: {"cap": CapMosaicity},
+    AbstractMosaicity: {
+        "cap": CapMosaicity,
+        "isotropic": IsotropicMosaicity,
+        "anisotropic": AnisotropicMosaicity,
+        "rotations": MosaicRotations,
+        "threefold": ThreefoldMosaicity,
+    },
     AbstractSpotShape: {name: type(shape) for name, shape in SPOT_SHAPES.items()},
     AbstractScatterer: {"amorphous": Amorphous},
 }

@@ -97,8 +97,13 @@ def make_shard(recipe: Recipe, folder: Path, shard: int, report: Report | None =
                 os.replace(here / name, folder / name)
     except OSError as error:
         raise InputError(f"cannot write {shard_name(shard)} in {os.fspath(folder)!r}: {reason(error)}") from error
-    write_whole(record_path(folder, shard), (json.dumps(record._asdict(), indent=1) + "\n").encode())
+    write_record(folder, record)
     return record
+
+
+def write_record(folder: Path, record: Shard) -> None:
+    """Say that a shard is there."""
+    write_whole(record_path(folder, record.number), (json.dumps(record._asdict(), indent=1) + "\n").encode())
 
 
 @contextlib.contextmanager

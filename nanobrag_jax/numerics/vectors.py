@@ -73,6 +73,13 @@ def turned(matrix: Array, v: Array) -> Array:
     return jnp.sum(matrix * v[None], axis=1) if v.ndim == 1 else jax.vmap(turned, (None, 0))(matrix, v)
 
 
+def dual_basis(rows: Array) -> Array:
+    """Rows of the dual basis: real vectors from reciprocal ones, and back."""
+    a, b, c = as_vec3(rows)
+    first = cross(b, c)
+    return jnp.stack([first, cross(c, a), cross(a, b)]) / jnp.sum(a * first)
+
+
 def axis_rotation(axis: Array, angle: Array) -> Array:
     """Rotation matrix (3, 3), right-handed, by `angle` (radians) about `axis`, which is not normalised (Rodrigues)."""
     x, y, z = as_vec3(axis)

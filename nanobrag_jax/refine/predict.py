@@ -8,12 +8,11 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import ArrayLike, Float, Int
 
-from ..crystal import dual_basis
 from ..detector import depth_of_absorption
 from ..errors import InputError
 from ..experiment import Experiment
 from ..mosaicity import AbstractMosaicity
-from ..numerics.vectors import as_vec3, unit
+from ..numerics.vectors import as_vec3, dual_basis, unit
 from ..render.scene import Scene, build_scene
 from ..render.simulate import simulate_pixels
 
@@ -142,7 +141,7 @@ def _reflect(
     if mosaicity is not None:
         # what takes a lattice point off the sphere is a turn about the axis across beam and q
         across = jax.vmap(unit)(jnp.cross(incident, q))
-        allowed = allowed + jnp.sqrt(jnp.sum(q * q, axis=-1)) * jax.vmap(mosaicity.width_rad)(across)
+        allowed = allowed + jnp.sqrt(jnp.sum(q * q, axis=-1)) * jax.vmap(mosaicity.width_rad)(across, real)
     excitation = jnp.abs(length - 1.0 / wavelength)[:, 0] / allowed
     frame = scene.frame
     toward = direction @ frame.normal

@@ -21,12 +21,12 @@ from ..numerics.host import on_host
 from ..numerics.loops import fold, scan
 from ..numerics.pairs import Pair, quanta, split, split_vector
 from ..numerics.precision import has_double
-from ..numerics.vectors import Vec3, as_vec3, dot
+from ..numerics.vectors import Vec3, as_vec3, dot, turned
 from ..reference.slips import Slips, slips_of
 from ..scatterers import AbstractScatterer
-from ..spot_shapes import AbstractSpotShape, Lattice, radius_scale
+from ..spot_shapes import AbstractSpotShape, Gauss, Lattice, radius_scale
 from ..structure_factors import Grid, lookup_grid
-from ..typing import Leaves, Mode, Precision, Scalar
+from ..typing import Leaves, Matrix, Mode, Precision, Scalar
 from .kernel import Sample, sample, scattering_vector
 
 
@@ -167,9 +167,13 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
     layers = 1 if thickness is None else detector.thickness_steps
     absorbs = thickness is not None and detector.attenuation_depth_um is not None
     steps = phi_rotated(real, experiment.goniometer)
-    domains, weights = crystal.mosaicity.rotations(), crystal.mosaicity.weights()
+    domains, weights = crystal.mosaicity.rotations(real), crystal.mosaicity.domain_weights()
+    if slips.phi0 and crystal.mosaicity.turns_with_phi:
+        raise InputError(f"c-parity knows no {type(crystal.mosaicity).__name__}, which the reference does not have")
     if slips.phi0 and weights is not None:
         raise InputError(f"{type(crystal.mosaicity).__name__} has weights of domains: c-parity knows none")
+    if slips.phi0 and isinstance(crystal.shape, Gauss):
+        raise InputError(f"c-parity knows no spots of shape {crystal.shape.name}, which the reference does not have")
     n_cells, reciprocal = as_vec3(crystal.n_cells), reciprocal_of(crystal, real, slips)
     return Scene(
         frame=detector_frame(detector, beam, slips),
@@ -180,7 +184,7 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
         phi_steps=steps,
         domains=domains,
         domain_weights=weights,
-        orientations=None if slips.phi0 else orientations(steps, domains),
+        orientations=None if slips.phi0 else _orientations(experiment, real, steps, domains),
         shape=crystal.shape,
         lattice=Lattice(n_cells, n_cells, crystal.fudge, reciprocal, radius_scale(n_cells, reciprocal, slips)),
         grid=lookup_grid(experiment.structure_factors),
@@ -207,6 +211,14 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
             mixed=mixed,
         ),
     )
+
+
+def _orientations(experiment: Experiment, real: Matrix, steps: Array, domains: Array) -> Array:
+    """Rows a, b, c of every (φ step, domain), domain innermost."""
+    if not experiment.crystal.mosaicity.turns_with_phi:
+        return orientations(steps, domains)
+    at_rest = jax.vmap(turned, (0, None))(domains, real)
+    return jax.vmap(lambda rows: phi_rotated(rows, experiment.goniometer), out_axes=1)(at_rest).reshape(-1, 3, 3)
 
 
 def optional_metres(micrometres: Scalar | None) -> Scalar | None:

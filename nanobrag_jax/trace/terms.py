@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..crystal import dual_basis
 from ..detector import Ray
 from ..mosaicity import orientations
 from ..numerics.loops import scan
-from ..numerics.vectors import dot
+from ..numerics.vectors import dot, dual_basis
 from ..render.background import scattered_photons
 from ..render.carryover import State, accepted, block_in_order, swept
 from ..render.kernel import Sample
@@ -141,7 +140,8 @@ def _orientations_seen(scene: Scene, state: State | None, slow: Array, fast: Arr
     """Rows a, b, c at every layer and φ step, whether each step rotates, and whether interpolation is on."""
     shape = scene.settings.layers, scene.phi.shape[0]
     if state is None:
-        real = orientations(scene.phi_steps, scene.domains[:1])
+        assert scene.orientations is not None, "a scene of spec mode"
+        real = scene.orientations[:: scene.domains.shape[0]]
         everywhere = jnp.full(shape, scene.settings.interpolate)
         return jnp.broadcast_to(real, (*shape, 3, 3)), jnp.ones(shape, bool), everywhere
     inherited, left = swept(scene, state.vectors)

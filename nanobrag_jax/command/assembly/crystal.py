@@ -9,7 +9,13 @@ from ... import steps
 from ...crystal import Crystal, cell_and_orientation
 from ...errors import InputError, UsageError
 from ...io.mosflm_matrix import read_matrix
-from ...mosaicity import CapMosaicity
+from ...mosaicity import (
+    DEFAULT_DOMAINS,
+    AbstractMosaicity,
+    AnisotropicMosaicity,
+    CapMosaicity,
+    IsotropicMosaicity,
+)
 from ...reference.random_numbers import random_misset_deg
 from ..flags import Settings
 from .asked import Asked
@@ -39,13 +45,28 @@ def crystal_options(asked: Asked, edges_A: Floats) -> dict[str, Any]:
             sizes, (edges_A * 1e-10).tolist(), cells_of_flags(asked), asked("beamsize_mm") * 1e-3
         )
     asked.notes.extend(notes)
-    domains, spread, note = steps.mosaic_domain_count(asked("mosaic_domains"), asked("mosaic_deg"))
-    asked.note(note)
     return fields_of("crystal", asked) | {
+        "n_cells_off_diagonal": asked("n_cells_off_diagonal"),
         "misset_deg": misset_of(asked.settings),
         "n_cells": n_cells,
-        "mosaicity": CapMosaicity.drawn(spread, domains, asked("mosaic_seed")),
+        "mosaicity": mosaicity_of_flags(asked),
     }
+
+
+def mosaicity_of_flags(asked: Asked) -> AbstractMosaicity:
+    """The kind of mosaicity that flags ask for. **Raises** `InputError` for two kinds."""
+    given = [name for name in ("mosaic_deg", "eta_deg", "eta_abc_deg") if asked(name) is not None]
+    if len(given) > 1:
+        flags = " and ".join(str(asked.flag_of(name)) for name in given)
+        raise InputError(f"{flags} are different kinds of mosaicity: give one of them")
+    if asked("eta_deg") is None and asked("eta_abc_deg") is None:
+        domains, spread, note = steps.mosaic_domain_count(asked("mosaic_domains"), asked("mosaic_deg"))
+        asked.note(note)
+        return CapMosaicity.drawn(spread, domains, asked("mosaic_seed"))
+    domains = asked("mosaic_domains") or DEFAULT_DOMAINS
+    if asked("eta_abc_deg") is not None:
+        return AnisotropicMosaicity(asked("eta_abc_deg"), domains)
+    return IsotropicMosaicity(asked("eta_deg"), domains)
 
 
 def cells_of_flags(asked: Asked) -> list[int]:

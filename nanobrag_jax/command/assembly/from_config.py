@@ -84,7 +84,11 @@ def _crystal_changes(crystal: Crystal, settings: Settings) -> dict[str, Any]:
 
 
 def _mosaicity(crystal: Crystal, settings: Settings) -> dict[str, Any]:
-    """Another spread of the same domains, or domains drawn anew."""
+    """Another spread of the same domains, or domains drawn anew. **Raises** `InputError` for another kind."""
+    if not isinstance(crystal.mosaicity, CapMosaicity):
+        given = (name for name in ("mosaic_deg", "mosaic_domains", "mosaic_seed") if name in settings)
+        flag = settings.flag_of(next(given))
+        raise InputError(f"{flag} beside -config: the mosaicity of its crystal is another kind: change it there")
     spread = settings.values.get("mosaic_deg", float(crystal.mosaic_spread_deg))
     domains, held = settings.get("mosaic_domains"), crystal.mosaicity.domains
     if domains is None and "mosaic_seed" in settings:

@@ -107,6 +107,10 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
                  default="square" if shape.name == "square" else None)
             for shape in SPOT_SHAPES.values()
         ),
+        Flag("-shape", "xtal_shape", "word", choices=tuple(SPOT_SHAPES), field="crystal.shape",
+             help="spot shape by its name"),
+        Flag("-N_off", "n_cells_off_diagonal", "float", count=3,
+             help="off-diagonal elements of the size matrix of gauss: a with b, b with c, a with c"),
         Flag("-fudge", "fudge", "float", "", "> 0", 1.0, field="crystal.fudge",
              help="scale of the spot radius; not for square crystals"),
         Flag("-crystal_scale", "crystal_scale", "float", "", "> 0", 1.0, field="crystal.scale",
@@ -115,6 +119,10 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
              field="crystal.mosaicity.spread_deg",
              help="mosaic spread"),
         Flag("-mosaic_dom…", "mosaic_domains", "int", "", ">= 0", help="mosaic domains (10 if only a spread is given)"),
+        Flag("-eta", "eta_deg", "float", "deg", ">= 0",
+             help="mosaicity as a gaussian of this standard deviation, turning with the crystal"),
+        Flag("-eta_abc", "eta_abc_deg", "float", "deg", "> 0", count=3,
+             help="the same about a, b and c, each with its own"),
         Flag("-mosaic_seed", "mosaic_seed", "int", "", SEED, DEFAULT_MOSAIC_SEED, help="seed of the mosaic domains"),
     ),
     "Detector": (

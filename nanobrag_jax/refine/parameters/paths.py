@@ -15,7 +15,10 @@ from ...typing import Scalar
 _NAME = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)(?:\[\s*(\d+(?:\s*,\s*\d+)*)\s*\])?")
 
 
-_SHORT_NAMES = {"crystal.mosaic_spread_deg": "crystal.mosaicity.spread_deg"}
+_SHORT_NAMES = {
+    "crystal.mosaic_spread_deg": "crystal.mosaicity.spread_deg",
+    "crystal.n_cells_off_diagonal": "crystal.shape.n_cells_off_diagonal",
+}
 """Names of properties, and of the leaves that they give."""
 
 
