@@ -28,14 +28,10 @@ class ArrayFiles:
         """
         check_keys(f"{full}.", reference, ("file", "array", "shape", "sha256"))
         file, name = (_name(full, key, reference.get(key)) for key in ("file", "array"))
-        path, called = self.folder / file, f"{full}: arrays {file!r}"
-        if file not in self.names:
-            self.names[file] = npz_names(path, called)
-        if name not in self.names[file]:
-            raise InputError(f"{full}: {file} has no array {name}; it has {', '.join(self.names[file]) or 'none'}")
-        if (file, name) not in self.read:
-            self.read[file, name] = npz_array(path, name, called)
-        held = self.read[file, name]
+        try:
+            held = self._held(file, name)
+        except InputError as error:
+            raise InputError(f"{full}: {error}") from None
         wanted = reference.get("sha256")
         if wanted is not None and wanted != digest(held):
             raise InputError(
@@ -43,6 +39,16 @@ class ArrayFiles:
                 f"{digest(held)[:12]}…, not {str(wanted)[:12]}…): take out sha256 if it was changed on purpose"
             )
         return held
+
+    def _held(self, file: str, name: str) -> NDArray[np.generic]:
+        path, called = self.folder / file, f"arrays {file!r}"
+        if file not in self.names:
+            self.names[file] = npz_names(path, called)
+        if name not in self.names[file]:
+            raise InputError(f"{file} has no array {name}; it has {', '.join(self.names[file]) or 'none'}")
+        if (file, name) not in self.read:
+            self.read[file, name] = npz_array(path, name, called)
+        return self.read[file, name]
 
 
 def _name(full: str, key: str, value: object) -> str:
