@@ -41,7 +41,8 @@ class ArrayFiles:
         return held
 
     def _held(self, file: str, name: str) -> NDArray[np.generic]:
-        path, called = self.folder / file, f"arrays {str(path)!r}"
+        path = self.folder / file
+        called = f"arrays {str(path)!r}"
         if file not in self.names:
             self.names[file] = npz_names(path, called)
         if name not in self.names[file]:
