@@ -4,6 +4,7 @@ import io
 import os
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 
@@ -100,3 +101,21 @@ def test_devices_and_pipes(tmp_path):
 def test_a_damaged_packed_file(tmp_path):
     (tmp_path / "x.hkl.gz").write_bytes(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03" + b"\xff" * 20)
     refused(lambda: read_bytes(tmp_path / "x.hkl.gz", "file"), "x.hkl.gz")
+
+
+def test_a_virtual_dataset_does_not_lead_outside_by_way_of_another_file(tmp_path):
+    """Its source beside it has its pixels elsewhere: in a raw file, in a virtual dataset, behind a link."""
+    (tmp_path / "secret.raw").write_bytes(bytes(range(16)))
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("raw", (4, 4), np.uint8, external=[(str(tmp_path / "secret.raw"), 0, 16)])
+        file["link"] = h5py.ExternalLink("elsewhere.h5", "/x")
+        file["plain"] = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    for name in ("raw", "link", "plain"):
+        layout = h5py.VirtualLayout((4, 4), np.uint8)
+        layout[:] = h5py.VirtualSource("b.h5", name, (4, 4))
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file.create_virtual_dataset("entry/data/data", layout)
+    assert read_image(str(tmp_path / "plain.h5"))[3, 3] == 15
+    for name in ("raw", "link"):
+        with pytest.raises(InputError, match="whose pixels are not in its file"):
+            read_image(str(tmp_path / f"{name}.h5"))
