@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import inspect
-import math
 import types
 import typing
 from collections.abc import Iterable, Iterator
@@ -161,7 +160,9 @@ def value_of(name: str, rule: Rule, value: object, sizes: dict[str, tuple[int, s
 
 
 def _is_whole(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value == math.floor(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) or value.is_integer()  # infinity is none
 
 
 def _array(name: str, rule: Rule, value: object, sizes: dict[str, tuple[int, str]]) -> np.ndarray:

@@ -133,10 +133,27 @@ class _Reader:
         if dataset.external:
             raise InputError(f"{self.name}: the pixels of {place} are in the raw file {dataset.external[0][0]!r}")
         if dataset.is_virtual:
+            import h5py
+
             for source in dataset.virtual_sources():
-                if source.file_name != ".":
-                    self._beside(source.file_name, place)
+                if source.file_name == ".":
+                    self._check_plain(dataset.file, source.dset_name, place)
+                    continue
+                with h5py.File(self._beside(source.file_name, place), "r") as other:
+                    self._check_plain(other, source.dset_name, place)
         return dataset
+
+    def _check_plain(self, file: "h5py.File", source: str, place: str) -> None:
+        """**Raises** `InputError` unless the pixels of a part of a virtual dataset lie in its file."""
+        import h5py
+
+        at, way = file, ""
+        for step in source.strip("/").split("/"):
+            way = f"{way}/{step}"
+            plain = isinstance(at, h5py.Group) and isinstance(at.get(step, getlink=True), h5py.HardLink)
+            at = file[way] if plain else None
+        if not isinstance(at, h5py.Dataset) or at.external or at.is_virtual:
+            raise InputError(f"{self.name}: {place} points to {source!r}, whose pixels are not in its file")
 
 
 def _image_datasets(file: "h5py.File") -> list[str]:

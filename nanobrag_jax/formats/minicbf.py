@@ -5,6 +5,7 @@ The header's own words place a detector that is perpendicular to the beam. Lines
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,8 @@ DATE = "1970-01-01T00:00:00.000"
 
 _NOT_SIMULATED, _DEAD = -1, -2
 _SEPARATOR = "--CIF-BINARY-FORMAT-SECTION--"
+_STARTER = b"\x0c\x1a\x04\xd5"
+_DIMENSION = re.compile(rb"X-Binary-Size-(?:Fastest|Second)-Dimension: *([0-9]{1,10})(?![0-9])")
 
 
 def cbf_pieces(image: NDArray[np.int32], lab: Lab, panel: int, largest: int) -> list[bytes | memoryview]:
@@ -74,7 +77,7 @@ def cbf_pieces(image: NDArray[np.int32], lab: Lab, panel: int, largest: int) -> 
         "",
         "",
     ]
-    head = "\r\n".join(lines).encode("ascii") + b"\x0c\x1a\x04\xd5"
+    head = "\r\n".join(lines).encode("ascii") + _STARTER
     return [head, packed, f"\r\n{_SEPARATOR}--\r\n;\r\n".encode("ascii")]
 
 
@@ -183,6 +186,18 @@ def _check_span(image: NDArray[np.int32]) -> None:
         )
 
 
+def _check_whole(data: bytes, name: str) -> None:
+    """Raise `InputError` for a file without pixels, in which fabio looks for them for ever, or with too few."""
+    head, found, pixels = data.partition(_SEPARATOR.encode())[2].partition(_STARTER)
+    if not found:
+        raise InputError(f"{name} is not a CBF file that can be read: it ends before its pixels")
+    sizes = [int(x) for x in _DIMENSION.findall(head)]
+    if len(sizes) != 2 or b"x-CBF_BYTE_OFFSET" not in head:
+        return
+    if sizes[0] * sizes[1] > len(pixels):  # of each pixel a byte at least
+        raise InputError(f"{name} is cut short: its header declares {sizes[0]} x {sizes[1]} pixels")
+
+
 def read_cbf(path: str) -> Image:
     """The pixels of a CBF file, read by fabio, or by pycbf what is no miniCBF: of several arrays (panel, slow, fast).
 
@@ -190,7 +205,9 @@ def read_cbf(path: str) -> Image:
     """
     import fabio
 
-    more = beyond_minicbf(read_bytes(path, "image"))
+    data = read_bytes(path, "image")
+    _check_whole(data, image_name(path))
+    more = beyond_minicbf(data)
     if more is not None and IMGCIF_NEEDS.missing:
         raise InputError(
             f"{image_name(path)} is imgCIF with {more}, which needs pycbf: pip install {IMGCIF_NEEDS.install}"

@@ -2,17 +2,19 @@
 
 import contextlib
 import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
 
 from ..errors import InputError
-from ..io.text import one_line
+from ..io.numpy_files import npy_array, npz_array, npz_names
+from ..io.text import read_start, shown
 from .image_format import AddFrame, FileContent, FrameFormat, Image, Shape, frame_of, image_name
 from .setup import Setup
 from .whole_numbers import as_frame, as_stored_numbers
+
+_ZIP = b"PK"
 
 
 def npy_pieces(image: Image) -> list[bytes | memoryview]:
@@ -29,22 +31,17 @@ def read_npy(path: str, dataset: str = "") -> Image:
     **Raises** `InputError` for a file that cannot be read, and for names that are missing or lead nowhere.
     """
     name = image_name(path, dataset)
-    try:
-        with open(path, "rb") as handle:
-            found = np.load(handle, allow_pickle=False)
-            if isinstance(found, np.ndarray):
-                if dataset:
-                    raise InputError(f"{name}: a npy file holds one array without a name")
-                return found
-            if not dataset and len(found.files) != 1:
-                raise InputError(f"{name} holds {', '.join(found.files) or 'nothing'}: say which as {path}::NAME")
-            if dataset and dataset not in found.files:
-                raise InputError(f"{name} is not there; the file holds {', '.join(found.files) or 'nothing'}")
-            return found[dataset or found.files[0]]
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{name} is not a numpy file that can be read: {one_line(error)}") from error
+    if not read_start(path, "image", len(_ZIP)).startswith(_ZIP):
+        if dataset:
+            raise InputError(f"{name}: a npy file holds one array without a name")
+        return npy_array(path, name)
+    names = npz_names(path, name)
+    listed = shown(", ".join(names) or "nothing")
+    if not dataset and len(names) != 1:
+        raise InputError(f"{name} holds {listed}: say which as {path}::NAME")
+    if dataset and dataset not in names:
+        raise InputError(f"{name} is not there; the file holds {listed}")
+    return npz_array(path, dataset or names[0], name)
 
 
 @contextlib.contextmanager

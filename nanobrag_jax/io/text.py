@@ -4,6 +4,8 @@ import bz2
 import gzip
 import os
 import re
+import stat
+import zlib
 
 from ..errors import InputError
 
@@ -11,6 +13,8 @@ DECIMAL = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _NUMBER = re.compile(DECIMAL)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _SHOWN_CHARACTERS = 60
+_SAID_CHARACTERS = 150
+_MOST_BYTES = 1 << 34
 
 
 _PACKED = {".gz": gzip.open, ".bz2": bz2.open}
@@ -23,8 +27,29 @@ def reason(error: OSError | ValueError | EOFError) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, in one line; its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, in one short line without control characters; its kind where it says nothing."""
+    said = "".join(x if x.isprintable() else " " for x in str(error)[: 4 * _SAID_CHARACTERS])
+    said = " ".join(said.split()) or type(error).__name__
+    return said if len(said) <= _SAID_CHARACTERS else said[: _SAID_CHARACTERS - 3] + "..."
+
+
+def check_regular(path: str | os.PathLike[str], name: str) -> int:
+    """The size of a file in bytes, after a look at what it is; nothing is opened that could wait or has no end.
+
+    **Raises** `InputError`, with `name`, for what is missing, a directory, a device or a pipe, not readable, or larger
+    than 16 GiB.
+    """
+    try:
+        found = os.stat(path)
+        if stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
+            open(path, "rb").close()
+    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+        raise InputError(f"cannot read {name}: {reason(error)}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"cannot read {name}: it is a device or a pipe, not a regular file")
+    if found.st_size > _MOST_BYTES:
+        raise InputError(f"cannot read {name}: it has {found.st_size} bytes, more than {_MOST_BYTES}")
+    return found.st_size
 
 
 def read_bytes(path: str | os.PathLike[str], kind: str) -> bytes:
@@ -44,11 +69,18 @@ def read_start(path: str | os.PathLike[str], kind: str, count: int) -> bytes:
     **Raises** as `read_bytes`, for a damaged packed file, too.
     """
     unpack = _PACKED.get(os.path.splitext(os.fspath(path))[1].lower(), open)
+    name = f"{kind} {os.fspath(path)!r}"
+    check_regular(path, name)
     try:
         with unpack(path, "rb") as handle:
-            return handle.read(count)
-    except (OSError, ValueError, EOFError) as error:  # ValueError: a NUL character in the name
-        raise InputError(f"cannot read {kind} {os.fspath(path)!r}: {reason(error)}") from error
+            data = handle.read(_MOST_BYTES + 1 if count < 0 else count)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"cannot read {name}: {reason(error)}") from error
+    except (zlib.error, MemoryError) as error:
+        raise InputError(f"cannot read {name}: {one_line(error)}") from error
+    if len(data) > _MOST_BYTES:
+        raise InputError(f"cannot read {name}: more than {_MOST_BYTES} bytes are packed in it")
+    return data
 
 
 def plain_lines(data: bytes) -> bytes:

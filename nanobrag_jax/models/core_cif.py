@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.hkl import HklTable
-from .sphere import Floats, Sphere, box_indices, check_box
+from .sphere import Floats, Sphere, box_indices, check_box, check_cell
 from .symmetry import Operators, origin_note
 
 _REFLN = "_refln_"
@@ -83,8 +83,7 @@ def sphere_from_small(
     **Raises** `InputError` for a structure without a cell, a known space group, or with an unknown element.
     """
     cell, group = small.cell, small.spacegroup
-    if not cell.is_crystal():
-        raise InputError(f"{name} does not say its unit cell")
+    check_cell(cell, name)
     if group is None:
         raise InputError(f"{name} does not say its space group, or it is unknown: {small.spacegroup_hm!r}")
     for site in small.sites:

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..io.hkl import HklTable
 from ..io.text import is_number, shown
 from .core_cif import small_structure, sphere_from_small
-from .sphere import Floats, Sphere, box_indices, check_box, check_readable, load_gemmi
+from .sphere import Floats, Sphere, box_indices, check_box, check_cell, check_readable, load_gemmi
 from .symmetry import origin_note
 
 _MASK_SPACING_A = 0.8
@@ -72,8 +72,7 @@ def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, lis
         raise InputError(f"cannot read {name}: {(str(error).splitlines() or ['unknown'])[0]}") from None
     if not len(structure) or not structure[0].count_atom_sites():
         raise InputError(f"{name} holds no atoms")
-    if not structure.cell.is_crystal():
-        raise InputError(f"{name} does not say its unit cell")
+    check_cell(structure.cell, name)
     if structure.find_spacegroup() is None:
         raise InputError(f"{name} does not say its space group, or it is unknown: {structure.spacegroup_hm!r}")
     _check_numbers(gemmi, structure, path, name)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..io.text import read_bytes, read_start, shown
 from .shelx import is_shelx, sphere_from_shelx
-from .sphere import Sphere, check_repeated, expanded, load_gemmi
+from .sphere import Sphere, check_cell, check_repeated, expanded, load_gemmi
 
 _CRYSTFEL = b"CrystFEL reflection list"
 _XDS = b"!FORMAT=XDS_ASCII"
@@ -83,6 +83,7 @@ def _xds(gemmi: Any, text: str, name: str) -> Sphere:
         edges = gemmi.UnitCell(a, b, c, alpha, beta, gamma)
     except ValueError:
         raise InputError(f"{name} does not say its unit cell") from None
+    check_cell(edges, name)
     items = [int(said.get(f"ITEM_{item}", place)) - 1 for item, place in (("H", 1), ("K", 2), ("L", 3), ("IOBS", 4))]
     begin = next((i for i, line in enumerate(lines) if line.startswith("!END_OF_HEADER")), None)
     end = next((i for i, line in enumerate(lines) if line.startswith("!END_OF_DATA")), None)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from .core_cif import core_reflections
-from .sphere import Floats, Sphere, check_readable, check_repeated, expanded, load_gemmi
+from .sphere import Floats, Sphere, check_cell, check_readable, check_repeated, expanded, load_gemmi
 from .symmetry import absences_note, mtz_group
 
 AMPLITUDES = {"F": False, "G": True}
@@ -87,8 +87,7 @@ def _open_mtz(path: str | os.PathLike[str], column: str | None, name: str) -> tu
         offered = {label: kind for label, kind in columns.items() if kind not in AMPLITUDES or label in filled}
     choice = _choose_mtz(offered, column, name)
     cell = mtz.get_cell(mtz.column_with_label(choice.plus).dataset_id)
-    if not cell.is_crystal():
-        raise InputError(f"{name} does not say its unit cell")
+    check_cell(cell, name)
     return mtz, columns, choice, cell
 
 
@@ -219,8 +218,7 @@ def _sphere(
 ) -> Sphere:
     if group is None:
         raise InputError(f"{name} does not say its space group")
-    if not cell.is_crystal():
-        raise InputError(f"{name} does not say its unit cell")
+    check_cell(cell, name)
     label = choice.plus if choice.minus is None else f"{choice.plus} and {choice.minus}"
     notes = list(notes)
     if choice.intensity:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.text import read_bytes
-from .sphere import Sphere, expanded, load_gemmi
+from .sphere import Sphere, check_cell, expanded, load_gemmi
 from .symmetry import Operators
 
 _COLUMNS = (slice(0, 4), slice(4, 8), slice(8, 12), slice(12, 20), slice(20, 28))
@@ -137,6 +137,7 @@ def _instructions(gemmi: Any, path: Path) -> _Instructions | None:
         group = _group(gemmi, int(words.get("LATT", ["1"])[0]), symmetry)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{name}: no cell (CELL) and symmetry (LATT, SYMM) that can be understood: {error}") from None
+    check_cell(cell, name)
     return _Instructions(cell, group, kind == ["4"], beside)
 
 

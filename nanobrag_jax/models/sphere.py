@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..io.hkl import MAX_GRID_POINTS, HklTable
-from ..io.text import reason
+from ..io.text import check_regular
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
+
+_SHORTEST_EDGE_A, _LONGEST_EDGE_A = 0.1, 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +42,18 @@ def load_gemmi(wanted_for: str) -> ModuleType:
 
 
 def check_readable(path: str | os.PathLike[str], name: str) -> None:
-    """Raise InputError, with the operating system's reason, if a file cannot be opened."""
-    try:
-        open(path, "rb").close()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {name}: {reason(error)}") from None
+    """Raise InputError, with the reason, for anything but a regular file that can be opened."""
+    check_regular(path, name)
+
+
+def check_cell(cell: Any, name: str) -> None:
+    """Raise InputError for a cell that is not said, and for one with which gemmi would not come to an end."""
+    if not cell.is_crystal():
+        raise InputError(f"{name} does not say its unit cell")
+    edges, angles = np.array(cell.parameters[:3]), np.array(cell.parameters[3:])
+    sound = np.all(np.isfinite(cell.parameters)) and np.all((edges > _SHORTEST_EDGE_A) & (edges < _LONGEST_EDGE_A))
+    if not (sound and np.all((angles > 0) & (angles < 180)) and cell.volume > 0):
+        raise InputError(f"{name} has an impossible unit cell: {' '.join(f'{x:g}' for x in cell.parameters)}")
 
 
 def box_indices(most: list[int]) -> Indices:
