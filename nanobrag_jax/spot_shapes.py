@@ -16,7 +16,6 @@ from equinox import AbstractClassVar
 from jax import Array
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
-from numpy.typing import ArrayLike
 
 from . import checks
 from .checks import leaf
@@ -379,7 +378,7 @@ class Gauss(AbstractSpotShape):
     help: ClassVar[str] = "gaussian spots, round in units of whole cells"
     n_cells_off_diagonal: Vector
 
-    def __init__(self, n_cells_off_diagonal: ArrayLike = (0.0, 0.0, 0.0)):
+    def __init__(self, n_cells_off_diagonal=(0.0, 0.0, 0.0)):
         self.n_cells_off_diagonal = leaf(n_cells_off_diagonal, "n_cells_off_diagonal")
 
     def __check_init__(self):

@@ -8,21 +8,23 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import InputError
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.float64] | np.float64
+Numbers = float | Sequence | np.generic | NDArray[np.generic]
+"""A number, or an array of them in any form."""
 
 _STANDARD = NormalDist()
 _BELOW = np.vectorize(_STANDARD.cdf, otypes=[np.float64])
 """Share of a gaussian below so many standard deviations."""
 
 
-def _deviates(shares: ArrayLike) -> Floats:
+def _deviates(shares: Numbers) -> Floats:
     """Standard deviations below which so large a share of a gaussian lies."""
     return np.vectorize(_STANDARD.inv_cdf, otypes=[np.float64])(np.clip(shares, 2.0**-60, 1.0 - 2.0**-53))
 
@@ -45,6 +47,7 @@ class Draw:
         return ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
+@runtime_checkable
 class Distribution(Protocol):
     """What a number may be drawn from. `kind`: its name in a recipe's file."""
 
@@ -63,7 +66,7 @@ class Distribution(Protocol):
         ...
 
 
-def _shaped(name: str, value: ArrayLike, shape: Shape) -> Floats:
+def _shaped(name: str, value: Numbers, shape: Shape) -> Floats:
     """A number or array for a leaf of that shape. **Raises** `InputError` where it does not fit."""
     array = np.asarray(value, np.float64)
     if array.shape not in ((), shape):
@@ -71,7 +74,7 @@ def _shaped(name: str, value: ArrayLike, shape: Shape) -> Floats:
     return np.broadcast_to(array, shape)
 
 
-def _numbers(name: str, value: ArrayLike) -> Floats:
+def _numbers(name: str, value: Numbers) -> Floats:
     """Finite numbers. **Raises** `InputError` for anything else."""
     try:
         array = np.asarray(value, np.float64)
@@ -87,7 +90,7 @@ class Fixed:
     """The same for all images."""
 
     kind: ClassVar[str] = "fixed"
-    constant: ArrayLike
+    constant: Numbers
 
     def __post_init__(self):
         _numbers("constant", self.constant)
@@ -113,8 +116,8 @@ class Uniform:
     """
 
     kind: ClassVar[str] = "uniform"
-    low: ArrayLike
-    high: ArrayLike
+    low: Numbers
+    high: Numbers
     together: bool = False
 
     def __post_init__(self):
@@ -143,8 +146,8 @@ class Normal:
     """
 
     kind: ClassVar[str] = "normal"
-    mean: ArrayLike
-    sd: ArrayLike
+    mean: Numbers
+    sd: Numbers
     low: float | None = None
     high: float | None = None
     together: bool = False
@@ -187,8 +190,8 @@ class LogNormal:
     """
 
     kind: ClassVar[str] = "lognormal"
-    median: ArrayLike
-    sigma: ArrayLike
+    median: Numbers
+    sigma: Numbers
     together: bool = False
 
     def __post_init__(self):
@@ -253,7 +256,7 @@ class Table:
     """
 
     kind: ClassVar[str] = "table"
-    values: ArrayLike
+    values: Numbers
 
     def __post_init__(self):
         if np.ndim(_numbers("values", self.values)) == 0 or self.rows() == 0:
@@ -282,7 +285,7 @@ class Orientations:
         """A draw. **Raises** `InputError` for a leaf that is no matrix."""
         if shape != (3, 3):
             raise InputError(f"orientations are matrices (3, 3), this has the shape {shape}")
-        u, v, w = draw.uniform((3,))
+        u, v, w = np.ravel(draw.uniform((3,)))
         a, b = np.sqrt(1.0 - u), np.sqrt(u)
         x, y = a * np.sin(2 * np.pi * v), a * np.cos(2 * np.pi * v)
         z, q = b * np.sin(2 * np.pi * w), b * np.cos(2 * np.pi * w)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -42,7 +42,7 @@ class Storage:
     **Raises** `InputError`.
     """
 
-    dtype: Literal["uint16", "int32"] = "uint16"
+    dtype: str = "uint16"
     shard_images: int = 1000
     batch: int = 16
     expt: bool = True

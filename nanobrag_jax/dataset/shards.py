@@ -191,7 +191,7 @@ def _written(recipe: Recipe, here: Path, shard: int, numbers: range, report: Rep
                 packing = dict(hdf5plugin.Bitshuffle(cname="lz4"))
                 data = begin_frames(file, shapes, counts.dtype, setup, len(numbers), packing)
             for image, number in zip(counts, own.numbers, strict=True):
-                fill_frame(data, int(number) - numbers.start, image if image.ndim == 3 else image[None])
+                fill_frame(data, int(number) - numbers.start, list(image) if image.ndim == 3 else [image])
             tables.append(truth(recipe, own, real))
             panels.append(np.asarray(batch.panels_m)[:count])
             if report:
