@@ -431,10 +431,12 @@ def check_size_matrix(n_cells: Vector, off_diagonal: Vector) -> None:
     checks.require("n_cells and n_cells_off_diagonal", numbers, "a positive definite matrix", holds, (2, 3))
 
 
-SPOT_SHAPES: dict[str, AbstractSpotShape] = {
-    shape.name: shape for shape in (Square(), Round(), GaussStar(), Tophat(), Gauss())
+SPOT_SHAPES: dict[str, type[Square | Round | GaussStar | Tophat | Gauss]] = {
+    kind.name: kind for kind in (Square, Round, GaussStar, Tophat, Gauss)
 }
-"""What can be chosen by name. A shape of one's own is given as an object."""
+"""What can be chosen by name: classes, as an object may have leaves, and importing is to make no array.
+
+A shape of one's own is given as an object."""
 
 
 def spot_shape(shape: str | AbstractSpotShape) -> AbstractSpotShape:
@@ -443,4 +445,4 @@ def spot_shape(shape: str | AbstractSpotShape) -> AbstractSpotShape:
         return shape
     if shape not in SPOT_SHAPES:
         raise InputError(f"shape must be one of {', '.join(SPOT_SHAPES)}, or a spot shape of your own, got {shape!r}")
-    return SPOT_SHAPES[shape]
+    return SPOT_SHAPES[shape]()

@@ -337,7 +337,7 @@ def test_an_unknown_point_spread_function_is_refused_everywhere():
         psf_kernel("lorentz", 1.5, (3, 3))
     with pytest.raises(nb.InputError, match="flag -psf needs gauss or fiber, got 'lorentz'"):
         nb.experiment_from_args(["-cell", "50", "-default_F", "1", "-psf", "lorentz"])
-    with pytest.raises(nb.InputError, match="shape must be one of square, round, gauss_star, tophat, or a spot shape"):
+    with pytest.raises(nb.InputError, match="shape must be one of square, round, gauss_star, tophat, gauss, or"):
         nb.Crystal((50, 50, 50), shape="cube")
 
 

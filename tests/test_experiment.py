@@ -45,11 +45,11 @@ REFUSED = [
     (CapMosaicity, {"spread_deg": -0.1}, "mosaic_spread_deg must be zero or positive, got -0.1"),
     (nb.Crystal, CRYSTAL | {"mosaicity": CapMosaicity(1.0), "mosaic_domains": 2}, "give mosaicity, or mosaic_spread"),
     (nb.Crystal, CRYSTAL | {"orientation": np.eye(2)}, "orientation must be an array of shape (3, 3)"),
-    (nb.Crystal, CRYSTAL | {"shape": "gauss"}, "shape must be one of square, round, gauss_star, tophat, or"),
+    (nb.Crystal, CRYSTAL | {"shape": "gaus"}, "shape must be one of square, round, gauss_star, tophat, gauss, or"),
     (
         nb.Crystal,
         CRYSTAL | {"shape": "cube"},
-        "shape must be one of square, round, gauss_star, tophat, or a spot shape of your own, got 'cube'",
+        "shape must be one of square, round, gauss_star, tophat, gauss, or a spot shape of your own, got 'cube'",
     ),
     (nb.Beam, {"wavelength_A": 0}, "wavelength_A must be positive, got 0"),
     (nb.Beam, {"wavelength_A": (1, 2)}, "wavelength_A must be a number, got shape (2,)"),

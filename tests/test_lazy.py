@@ -74,3 +74,15 @@ def test_names_may_be_had_first_inside_a_traced_function():
 def test_importing_the_package_takes_as_long_as_importing_jax():
     figures = import_time.measure(7, ("jax", "package"))
     assert figures["package"]["ratio"] <= import_time.LIMIT, figures
+
+
+def test_importing_makes_no_array():
+    """Else jax starts its devices, and `jax.distributed.initialize` comes too late."""
+    code = (
+        "import pkgutil, importlib, nanobrag_jax, jax._src.xla_bridge as bridge\n"
+        "for module in pkgutil.walk_packages(nanobrag_jax.__path__, 'nanobrag_jax.'):\n"
+        "    '__main__' in module.name or importlib.import_module(module.name)\n"
+        "print(len(bridge._backends))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "0", done.stderr[-500:] or done.stdout

@@ -48,7 +48,7 @@ KINDS: dict[type, dict[str, type]] = {
         "rotations": MosaicRotations,
         "threefold": ThreefoldMosaicity,
     },
-    AbstractSpotShape: {name: type(shape) for name, shape in SPOT_SHAPES.items()},
+    AbstractSpotShape: dict(SPOT_SHAPES),
     AbstractScatterer: {"amorphous": Amorphous},
 }
 """Of what may be of several kinds, the name of each kind in a file and its class."""
