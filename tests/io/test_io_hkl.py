@@ -121,7 +121,8 @@ def test_messages_stay_short(tmp_path):
 
 @pytest.mark.parametrize("read", [read_hkl, read_fdump])
 def test_files_that_cannot_be_read(tmp_path, read):
-    for path, why in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory"), ("a\0b", "null (byte|character)")):
+    null = "null (byte|character)"  # Python's words for opening such a file, and for asking what it is
+    for path, why in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory"), ("a\0b", null)):
         with pytest.raises(InputError, match=f"cannot read .* file '.*': .*{why}"):
             read(path)
 
