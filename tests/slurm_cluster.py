@@ -81,6 +81,9 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         _wait_until_idle(environment, folder)
         yield environment
     finally:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # jobs end before what watches over them
+            subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True, timeout=10)
+            time.sleep(1)
         for daemon in reversed(running):
             daemon.terminate()
         for daemon in running:
