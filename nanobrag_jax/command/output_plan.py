@@ -1,15 +1,16 @@
 """Which files a run writes, and whether it may: checked before anything is computed."""
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
 
+from ..config.document import array_files, read_document
 from ..config.layout import arrays_path
 from ..errors import InputError
 from ..formats.image_format import FrameFormat, require_writer
 from ..formats.registry import format_of_output
 from ..formats.sweep import frame_format
 from ..io.atomic import check_writable
-from ..io.outputs import is_template, numbered_path, sweep_template
+from ..io.outputs import is_template, numbered_path, panel_path, sweep_template
 from . import flags
 from .assembly.structure_factors import names_reflections
 from .flags import Settings
@@ -113,31 +114,43 @@ def offset_of(settings: Settings, path: str, usual: str) -> float:
 
 
 def inputs_of(settings: Settings) -> dict[str, str]:
-    """Files that a run reads, as real paths, and the flag of each."""
+    """Files that a run reads, as real paths, and the flag of each; those that a configuration names among them."""
     names = [flag.setting for flag in flags.FLAGS if flag.kind == "path" and flag.setting not in OUTPUTS]
     if not names_reflections(settings):
         names.append("dump_path")
     found = {os.path.realpath(settings.get(n)): str(settings.flag_of(n)) for n in names if n in settings}
     if "config_path" in settings:
-        found[os.path.realpath(arrays_path(settings.get("config_path")))] = str(settings.flag_of("config_path"))
+        path = settings.get("config_path")
+        for file in (os.path.basename(arrays_path(path)), *array_files(read_document(path))):
+            found[os.path.realpath(os.path.join(os.path.dirname(path), file))] = str(settings.flag_of("config_path"))
     return found
 
 
-def _files(path: str, numbers: range | None) -> list[str]:
-    """The files that a path stands for in a run of these images; None for a single one."""
-    if numbers is None or not is_template(path):
-        return [path]
-    return [numbered_path(path, number) for number in numbers]
-
-
-def check_outputs(settings: Settings, paths: dict[str, str]) -> None:
-    """Raise `InputError` for outputs that cannot be written, or that would overwrite an input or each other."""
-    taken = {place: f"the input of {flag}" for place, flag in inputs_of(settings).items()}
+def final_names(settings: Settings, paths: dict[str, str], panels: int = 1) -> Iterator[tuple[str, str]]:
+    """The files of a run: the setting that names each, and its path with the numbers of image and panel."""
     numbers = image_numbers(settings)
-    named = [(name, path) for name, given in paths.items() for path in _files(given, numbers)]
-    if "save_config_path" in paths:
-        named.append(("save_config_path", arrays_path(paths["save_config_path"])))
-    for name, path in named:
+    for name, path in paths.items():
+        each = 1 if name not in IMAGES or _holds_panels(name, path) else panels
+        many = numbers if numbers is not None and name in IMAGES and is_template(path) else [None]
+        for one in (path if number is None else numbered_path(path, number) for number in many):
+            for panel in range(each):
+                yield name, panel_path(one, panel, each)
+        if name == "save_config_path":
+            yield name, arrays_path(path)
+
+
+def _holds_panels(name: str, path: str) -> bool:
+    """Whether one file has the images of all panels."""
+    return name in USUAL_FORMATS and getattr(format_of_output(path, USUAL_FORMATS[name])[0], "panels_together", False)
+
+
+def check_outputs(settings: Settings, paths: dict[str, str], panels: int = 1) -> None:
+    """Raise `InputError` for outputs that cannot be written, or that would overwrite an input or each other.
+
+    Names are compared as they are in the end, with the numbers of images and panels, links followed.
+    """
+    taken = {place: f"the input of {flag}" for place, flag in inputs_of(settings).items()}
+    for name, path in final_names(settings, paths, panels):
         flag = flag_of(settings, name)
         try:
             check_writable(path)
@@ -145,8 +158,8 @@ def check_outputs(settings: Settings, paths: dict[str, str]) -> None:
                 require_writer(format_of_output(path, USUAL_FORMATS[name])[0])
         except InputError as error:
             raise InputError(f"{flag}: {error}") from None
-        place = Path(path).resolve()
-        if str(place) in taken:
-            raise InputError(f"{flag}: {path!r} is also {taken[str(place)]}: give another name")
-        if not place.exists() or place.is_file():
-            taken[str(place)] = f"the output of {flag}"
+        place = os.path.realpath(path)
+        if place in taken:
+            raise InputError(f"{flag}: {path!r} is also {taken[place]}: give another name")
+        if not os.path.exists(place) or os.path.isfile(place):
+            taken[place] = f"the output of {flag}"

@@ -112,6 +112,8 @@ def simulate_to_files(settings: Settings) -> None:
     number = only_number(settings) if numbers is None else numbers[0]
     whole = completed(assembly.experiment if numbers is None else assembly.experiment_at(number))
     exposure = first_exposure(settings, whole, number)
+    if len(exposure.jobs) > 1:  # which gives their files numbers
+        check_outputs(settings, paths, len(exposure.jobs))
     traced = _traced_pixel(settings, exposure.experiments)
     setup = exposure.setup(settings)
     notes = [*assembly.notes, *_from_behind(exposure.frames), *_format_notes(settings, paths, setup)]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from ..trace.pixel import trace_pixel
 from ..trace.record import Trace
 from . import flags
 from .assemble import assemble
+from .output_plan import inputs_of
 
 USAGE = "python -m nanobrag_jax.trace --pixel SLOW FAST [--pixel …] [--roi …] [--mode …] [--json FILE] -- FLAGS"
 
@@ -41,6 +43,9 @@ def run(words: Sequence[str]) -> str:
         simulation += ["-mode", options.mode]
     if options.json:
         check_writable(options.json)
+        taken = inputs_of(flags.parse(simulation)).get(os.path.realpath(options.json))
+        if taken:
+            raise InputError(f"--json: {options.json!r} is also the input of {taken}: give another name")
     traces = _traces(simulation, options.pixel)
     if options.json:
         records = [trace.as_dict() for trace in traces]

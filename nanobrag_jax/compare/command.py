@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _traces(options: argparse.Namespace) -> int:
+    _before_work(options)
     a, b = (_chosen(path, options.pixel) for path in (options.a, options.b))
     found = compare_traces(a, b, options.tolerance)
 
@@ -105,11 +107,19 @@ def _run(options: argparse.Namespace) -> int:
 
 def _before_work(options: argparse.Namespace) -> None:
     """Fail early where a result could not be written."""
-    if options.png:
+    if getattr(options, "png", None):
         require_matplotlib()
-        check_writable(options.png)
+        _check_output("--png", options.png, options)
     if options.json and options.json != "-":
-        check_writable(options.json)
+        _check_output("--json", options.json, options)
+
+
+def _check_output(name: str, path: str, options: argparse.Namespace) -> None:
+    """**Raises** `InputError` for a result that cannot be written, or would overwrite an input."""
+    check_writable(path)
+    read = (getattr(options, key, None) for key in ("a", "b", "mask", "binary"))
+    if any(each and os.path.realpath(each) == os.path.realpath(path) for each in read):
+        raise InputError(f"{name}: {path!r} is also an input: give another name")
 
 
 def _compare(options: argparse.Namespace, a, b) -> ImageComparison:

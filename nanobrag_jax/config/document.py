@@ -36,6 +36,22 @@ def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
     return document
 
 
+def array_files(document: object) -> set[str]:
+    """The names of the files whose arrays a configuration names."""
+    found: set[str] = set()
+    left = [document]
+    while left:
+        table = left.pop()
+        if isinstance(table, list):
+            left += table
+        elif isinstance(table, dict):
+            left += table.values()
+            file = table.get("file")
+            if isinstance(file, str) and "array" in table and "\0" not in file:
+                found.add(file)
+    return found
+
+
 def how_of(document: Mapping[str, object], name: str) -> tuple[Mode, Precision | None]:
     """Mode and precision of a configuration. **Raises** `InputError` for those that do not exist."""
     mode, precision = document.get("mode", "spec"), document.get("precision")
