@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import refine as refine
     from .beam import Beam as Beam
     from .beam import spectrum_beam as spectrum_beam
+    from .changes import replace as replace
     from .command.assemble import experiment_from_args as experiment_from_args
     from .config import Config as Config
     from .config import load_config as load_config
@@ -56,6 +57,7 @@ else:
         __name__,
         modules="cli compare dataset formats refine",
         beam="Beam spectrum_beam",
+        changes="replace",
         config="Config load_config save_config",
         crystal="Crystal",
         detector="Detector",

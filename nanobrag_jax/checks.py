@@ -49,6 +49,13 @@ def optional_leaf(value, name: str = "a number of an experiment") -> Array | Non
     return None if value is None else leaf(value, name)
 
 
+def optional_mask(value) -> Array | None:
+    """An array of true and false, or None where there is none; what is traced stays as it is."""
+    if value is None or isinstance(value, Tracer):
+        return value
+    return jnp.asarray(np.asarray(value, bool))
+
+
 def named_arguments(init: Callable[Arguments, None]) -> Callable[Arguments, None]:
     """A constructor that answers an unknown keyword with the nearest one that it has. **Raises** `InputError`."""
     known = list(inspect.signature(init).parameters)[1:]

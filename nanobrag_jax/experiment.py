@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from . import checks
@@ -82,7 +81,7 @@ class Sampling(eqx.Module):
         if roi is not None and (len(roi) != 4 or any(x != int(x) for x in roi)):
             raise InputError(f"roi must be four whole numbers, got {roi}")
         self.roi = None if roi is None else (int(roi[0]), int(roi[1]), int(roi[2]), int(roi[3]))
-        self.mask = None if mask is None else jnp.asarray(np.asarray(mask, bool))
+        self.mask = checks.optional_mask(mask)
 
     @property
     def sub_pixels(self) -> int:
@@ -191,6 +190,8 @@ def _settled(sampling: Sampling, crystal: Crystal, beam: Beam, detector: Panels,
     if interpolate == "auto":
         few = checks.is_known(crystal.n_cells) and use_interpolation(None, crystal.n_cells.tolist())
         interpolate = few and factors.amplitudes is not None
+    if (oversample, interpolate) == (sampling.oversample, sampling.interpolate):
+        return sampling
     return with_fields(sampling, oversample=oversample, interpolate=interpolate)
 
 

@@ -42,7 +42,8 @@ class StructureFactors(eqx.Module):
     @named_arguments
     def __init__(self, amplitudes=None, *, hkl_min=(0, 0, 0), given=None, default_F=0.0):
         self.amplitudes = optional_leaf(amplitudes, "amplitudes")
-        self.given = None if given is None or np.all(given) else jnp.asarray(np.asarray(given, bool))
+        full = given is None or (checks.is_known(given) and np.all(given))
+        self.given = None if full else checks.optional_mask(given)
         self.default_F = leaf(default_F, "default_F")
         known = self.amplitudes is not None and checks.is_known(self.amplitudes)
         negative = int(np.sum(np.asarray(self.amplitudes) < 0)) if known else 0

@@ -17,6 +17,7 @@ LAYERS = [
     {"panels"},
     {"sub_pixels"},
     {"experiment"},
+    {"changes"},
     {"config", "dials"},
     {"formats"},
     {"render"},

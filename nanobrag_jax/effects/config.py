@@ -1,8 +1,6 @@
 """Which effects a detector has, and how strong they are."""
 
 import equinox as eqx
-import jax.numpy as jnp
-import numpy as np
 
 from .. import checks
 from ..checks import optional_leaf
@@ -84,7 +82,7 @@ class DetectorEffects(eqx.Module):
         self.offset_adu = optional_leaf(offset_adu)
         self.saturation_adu = optional_leaf(saturation_adu)
         self.dead_fraction = optional_leaf(dead_fraction)
-        self.dead_mask = None if dead_mask is None else jnp.asarray(np.asarray(dead_mask, bool))
+        self.dead_mask = checks.optional_mask(dead_mask)
         self.dead_value_adu = optional_leaf(dead_value_adu)
         self.detector_seed = int(detector_seed)
 

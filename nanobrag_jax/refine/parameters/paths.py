@@ -8,18 +8,12 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
+from ...changes import SHORT_NAMES
 from ...errors import InputError
 from ...experiment import Experiment, completed
 from ...typing import Scalar
 
 _NAME = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*)(?:\[\s*(\d+(?:\s*,\s*\d+)*)\s*\])?")
-
-
-_SHORT_NAMES = {
-    "crystal.mosaic_spread_deg": "crystal.mosaicity.spread_deg",
-    "crystal.n_cells_off_diagonal": "crystal.shape.n_cells_off_diagonal",
-}
-"""Names of properties, and of the leaves that they give."""
 
 
 class ScaledExperiment(eqx.Module):
@@ -49,7 +43,7 @@ def parse_name(name: str) -> LeafPath:
     if match is None:
         raise InputError(f"{name!r} is no parameter name: write crystal.misset_deg or crystal.cell_lengths_A[0]")
     fields, index = match.groups()
-    path = tuple(_SHORT_NAMES.get(fields, fields).split("."))
+    path = tuple(SHORT_NAMES.get(fields, fields).split("."))
     return LeafPath(path, None if index is None else tuple(int(i) for i in index.split(",")))
 
 
