@@ -11,6 +11,7 @@ from jaxtyping import Float
 from . import checks
 from .checks import filled_in, leaf, named_arguments, optional_leaf
 from .constants import DEFAULT_FLUENCE_PER_M2
+from .described import described
 from .errors import InputError
 from .io.spectrum import Spectrum
 from .numerics.vectors import (
@@ -134,6 +135,9 @@ class Beam(eqx.Module):
             lambda x: (x >= 0) & (x.sum() > 0),
             (self.num_sources,),
         )
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def _divergence_fractions(ranges_mrad, fractions):

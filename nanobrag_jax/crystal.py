@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import checks
 from .checks import filled_in, leaf, named_arguments, optional_leaf
 from .constants import DEG_PER_RAD
+from .described import described
 from .errors import InputError
 from .mosaicity import AbstractMosaicity, CapMosaicity
 from .numerics.vectors import (
@@ -129,6 +130,9 @@ class Crystal(eqx.Module):
         checks.positive("fudge", self.fudge)
         checks.positive("scale", self.scale)
         checks.rotation("orientation", self.orientation)
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def cell_volume(lengths: Vector, angles_deg: Vector) -> Scalar:

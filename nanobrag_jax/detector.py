@@ -14,6 +14,7 @@ from .beam import Beam
 from .checks import leaf, named_arguments, optional_leaf
 from .constants import DEG_PER_RAD
 from .conventions import CONVENTIONS, ConventionName, beam_point, default_beam_center_mm
+from .described import described
 from .numerics.host import on_host
 from .numerics.vectors import (
     Vec3,
@@ -190,6 +191,9 @@ class Detector(eqx.Module):
         checks.positive("attenuation_depth_um", self.attenuation_depth_um)
         checks.one_of("pivot", self.pivot, ("beam", "sample"))
         checks.one_of("reference_pivot", self.reference_pivot, ("beam", "sample"))
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 class DetectorFrame(eqx.Module):

@@ -16,6 +16,7 @@ from .beam import Beam
 from .checks import leaf, named_arguments, optional_leaf
 from .conventions import CONVENTIONS
 from .crystal import Crystal
+from .described import described
 from .detector import Detector
 from .errors import InputError
 from .goniometer import Goniometer
@@ -92,6 +93,9 @@ class Sampling(eqx.Module):
         checks.not_negative("dmin_A", self.dmin_A)
         checks.not_negative("water_um", self.water_um)
 
+    def __repr__(self) -> str:
+        return described(self)
+
 
 class Experiment(eqx.Module):
     """Everything `simulate` needs.
@@ -158,6 +162,9 @@ class Experiment(eqx.Module):
         for panel in panel_kinds(self.detector):
             check_window(self.sampling.roi, panel)
             check_mask(self.sampling.mask, panel, num_panels(self.detector))
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def settled(experiment: Experiment) -> Experiment:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from . import checks
 from .checks import filled_in, leaf, named_arguments, optional_leaf
 from .constants import DEG_PER_RAD, PHI_SAMPLINGS
+from .described import described
 from .numerics.vectors import (
     axis_rotation,
     turned,
@@ -64,6 +65,9 @@ class Goniometer(eqx.Module):
         checks.finite("step_ratio", self.step_ratio)
         if self.spindle_axis is not None:
             checks.axis("spindle_axis", self.spindle_axis)
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def phi_angles(goniometer: Goniometer) -> Float[Array, " phi"]:

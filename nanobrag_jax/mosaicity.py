@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from . import checks
 from .checks import leaf, named_arguments, optional_leaf
 from .constants import DEG_PER_RAD
+from .described import described
 from .errors import InputError
 from .numerics.vectors import axis_rotation, dual_basis, turned, unit
 from .reference.random_numbers import DEFAULT_MOSAIC_SEED, random_rotations
@@ -124,6 +125,9 @@ class CapMosaicity(AbstractMosaicity):
         """The spread, about every axis."""
         return self.spread_deg / DEG_PER_RAD
 
+    def __repr__(self) -> str:
+        return described(self)
+
 
 def _quantile_set(domains: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Axes (domains/2, 3), evenly over half a sphere, and the quantile of a half-normal distribution for each.
@@ -186,6 +190,9 @@ class IsotropicMosaicity(AbstractMosaicity):
         """The largest angle there is."""
         return _quantile_set(self.domains)[1].max() * self.eta_deg / DEG_PER_RAD
 
+    def __repr__(self) -> str:
+        return described(self)
+
 
 class AnisotropicMosaicity(AbstractMosaicity):
     """The same with another standard deviation about each of the crystal's axes.
@@ -225,6 +232,9 @@ class AnisotropicMosaicity(AbstractMosaicity):
     def width_rad(self, axis: Vector, real: Matrix) -> Scalar:
         """The largest angle that there would be about the axis."""
         return _quantile_set(self.domains)[1].max() * self._about(axis, real) / DEG_PER_RAD
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 class MosaicRotations(AbstractMosaicity):
@@ -273,6 +283,9 @@ class MosaicRotations(AbstractMosaicity):
         turns = 0.5 * jnp.stack([skew[:, 2, 1], skew[:, 0, 2], skew[:, 1, 0]], axis=1)
         return jnp.max(jnp.abs(turns @ axis))
 
+    def __repr__(self) -> str:
+        return described(self)
+
 
 class ThreefoldMosaicity(AbstractMosaicity):
     """Each domain of another kind three times, turned by a third of a turn about c: for spots that have the symmetry.
@@ -302,6 +315,9 @@ class ThreefoldMosaicity(AbstractMosaicity):
     def width_rad(self, axis: Vector, real: Matrix) -> Scalar:
         """That of the other kind: a third of a turn takes the lattice to itself."""
         return self.mosaicity.width_rad(axis, real)
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def orientations(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from .described import described
 from .detector import Detector
 from .errors import InputError
 
@@ -26,6 +27,9 @@ class PanelStack(eqx.Module):
     def count(self) -> int:
         """Number of panels."""
         return self.panels.fast_axis.shape[0]
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 Panels = Detector | PanelStack | tuple[Detector, ...]

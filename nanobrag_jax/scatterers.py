@@ -19,6 +19,7 @@ from jaxtyping import Float
 from . import checks
 from .checks import leaf, named_arguments
 from .constants import AVOGADRO
+from .described import described
 from .errors import InputError
 from .io.stol import read_stol
 from .numerics.vectors import Vec3
@@ -121,6 +122,9 @@ class Amorphous(AbstractScatterer):
         checks.positive("beam_size_mm", self.beam_size_mm)
         checks.not_negative("density_g_per_cm3", self.density_g_per_cm3)
         checks.positive("molecular_weight_Da", self.molecular_weight_Da)
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 def amorphous_sample(

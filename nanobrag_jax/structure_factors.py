@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from . import checks
 from .checks import leaf, named_arguments, optional_leaf
 from .constants import DEFAULT_B_SOL_A2, DEFAULT_K_SOL_E_PER_A3
+from .described import described
 from .errors import InputError
 from .numerics.loops import as_integer, lookup_places, stored_first
 from .numerics.vectors import Vec3
@@ -99,6 +100,9 @@ class StructureFactors(eqx.Module):
         if self.given is not None and (self.amplitudes is None or self.given.shape != self.amplitudes.shape):
             held = "None" if self.amplitudes is None else str(self.amplitudes.shape)
             raise InputError(f"given must have the shape of amplitudes, {held}, got {self.given.shape}")
+
+    def __repr__(self) -> str:
+        return described(self)
 
 
 _cells: dict[int, tuple[weakref.ref, np.ndarray]] = {}

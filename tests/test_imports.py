@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nanobrag_jax"
 
 LAYERS = [
-    {"constants", "conventions", "errors", "lazy", "typing", "version", "window"},
+    {"constants", "conventions", "described", "errors", "lazy", "typing", "version", "window"},
     {"checks", "io", "numerics", "reference", "steps"},
     {"beam", "effects", "goniometer", "models", "mosaicity", "scatterers", "spot_shapes"},
     {"crystal", "detector", "structure_factors"},
@@ -29,7 +29,7 @@ LAYERS = [
 """The rooms of the package, modules and folders at its top, from the bottom up: a room imports from lower ones."""
 
 ONLY_NUMPY = [
-    *("io", "compare", "trace.record", "window"),
+    *("io", "compare", "trace.record", "trace.table", "window"),
     *("formats.image_format", "formats.setup", "formats.whole_numbers", "formats.read", "formats.registry"),
     *(f"formats.{name}" for name in "smv raw pgm minicbf imgcif nexus hdf5 npy png".split()),
 ]

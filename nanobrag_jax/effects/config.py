@@ -5,6 +5,7 @@ import equinox as eqx
 from .. import checks
 from ..checks import optional_leaf
 from ..constants import PSF_SHAPES
+from ..described import described
 from ..errors import InputError
 from ..typing import Mask, PsfShape, Scalar
 
@@ -96,3 +97,6 @@ class DetectorEffects(eqx.Module):
         checks.positive("saturation_adu", self.saturation_adu)
         checks.require("dead_fraction", self.dead_fraction, "between 0 and 1", lambda x: (x >= 0) & (x <= 1))
         checks.finite("dead_value_adu", self.dead_value_adu)
+
+    def __repr__(self) -> str:
+        return described(self)

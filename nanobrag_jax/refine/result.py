@@ -47,7 +47,7 @@ class Residuals(NamedTuple):
         return image
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The end of a refinement.
 
@@ -129,6 +129,9 @@ class Result:
             if flat.size > 12:
                 lines.append(f"  … {flat.size - 12} more of {name}")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.summary()
 
 
 def _fourth_moment_excess(residuals: Residuals) -> float:

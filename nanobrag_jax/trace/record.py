@@ -13,8 +13,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.text import read_bytes
-
-Value = float | tuple[float, ...]
+from .table import Value, table
 
 GEOMETRY = (
     "pix0_vector_meters", "fdet_vec", "sdet_vec", "pixel_pos_meters", "R_distance_meters", "omega_pixel_sr",
@@ -79,7 +78,7 @@ class Carried:
         return words
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trace:
     """Every intermediate of one pixel, by name.
 
@@ -106,10 +105,7 @@ class Trace:
     def text(self) -> str:
         """Lines `NAME value…` with full precision, a line `phi_step name=value…` a φ step, comments after `#`."""
         lines = [f"# pixel slow {self.slow}, fast {self.fast}, mode {self.mode}"]
-        if self.carried is not None:
-            lines.append(f"# {self.carried.sentence()}")
-        if self.factors_in_sum:
-            lines.append(f"# I_before_scaling contains already: {', '.join(self.factors_in_sum)}")
+        lines += [f"# {note}" for note in self._notes()]
         lines += [f"slow {self.slow}", f"fast {self.fast}"]
         steps = [" ".join(["phi_step", *(f"{k}={_shown(v, ',')}" for k, v in step.items())]) for step in self.phi_steps]
         for name, value in self.values.items():
@@ -117,6 +113,13 @@ class Trace:
                 lines += steps
             lines.append(f"{name} {_shown(value, ' ')}")
         return "\n".join(lines) + "\n"
+
+    def _notes(self) -> list[str]:
+        """Sentences on what the numbers do not say."""
+        notes = [] if self.carried is None else [self.carried.sentence()]
+        if self.factors_in_sum:
+            notes.append(f"I_before_scaling contains already: {', '.join(self.factors_in_sum)}")
+        return notes
 
     def as_dict(self) -> dict:
         """What `json` writes: names to numbers and lists, with `phi_steps`, `carried` and `factors_in_sum`."""
@@ -131,6 +134,10 @@ class Trace:
     def json(self) -> str:
         """The trace as JSON; every number reads back as the same double."""
         return json.dumps(self.as_dict(), indent=1)
+
+    def __repr__(self) -> str:
+        heading = [f"pixel slow {self.slow}, fast {self.fast}" + (f", mode {self.mode}" if self.mode else "")]
+        return "\n".join([*heading, *self._notes(), table(self.values, self.phi_steps)])
 
 
 def _shown(value: Value, separator: str) -> str:
