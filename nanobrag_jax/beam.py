@@ -1,5 +1,7 @@
 """The beam: its sources, and the polarisation of what is scattered (docs/reference.md sections 6 and 8)."""
 
+from typing import no_type_check
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,7 @@ from jaxtyping import Float
 
 from . import checks
 from .checks import filled_in, leaf, named_arguments, optional_leaf
-from .constants import DEFAULT_FLUENCE_PER_M2
+from .constants import DEFAULT_BEAM_SIZE_MM, DEFAULT_FLUENCE_PER_M2, EV_ANGSTROM
 from .described import described
 from .errors import InputError
 from .io.spectrum import Spectrum
@@ -31,7 +33,9 @@ class Beam(eqx.Module):
 
     **Arguments:**
 
-    - `wavelength_A`, `fluence_per_m2`;
+    - `wavelength_A`, 1 unless given; or `energy_eV` of the photons instead;
+    - `fluence_per_m2`; or `flux_per_s` instead, with `exposure_s` (1 unless given) and `beam_size_mm`, the edge of the
+      square beam (0.1): fluence = flux · exposure/size²;
     - `kahn_factor`: −1 to 1; `polarized`: False for no polarisation factor at all;
     - `direction`, `polarization_vector` (3,): None for the detector convention's;
     - `divergence_mrad` (2,): horizontal and vertical range;
@@ -62,9 +66,13 @@ class Beam(eqx.Module):
     @named_arguments
     def __init__(
         self,
-        wavelength_A=1.0,
+        wavelength_A=None,
         *,
-        fluence_per_m2=DEFAULT_FLUENCE_PER_M2,
+        energy_eV=None,
+        fluence_per_m2=None,
+        flux_per_s=None,
+        exposure_s=None,
+        beam_size_mm=None,
         kahn_factor=0.0,
         polarized: bool = True,
         direction=None,
@@ -77,8 +85,10 @@ class Beam(eqx.Module):
         source_wavelengths_A=None,
         source_weights=None,
     ):
-        self.wavelength_A = leaf(wavelength_A, "wavelength_A")
-        self.fluence_per_m2 = leaf(fluence_per_m2, "fluence_per_m2")
+        self.wavelength_A = leaf(_wavelength_A(wavelength_A, energy_eV), "wavelength_A")
+        self.fluence_per_m2 = leaf(
+            _fluence_per_m2(fluence_per_m2, flux_per_s, exposure_s, beam_size_mm), "fluence_per_m2"
+        )
         self.kahn_factor = leaf(kahn_factor, "kahn_factor")
         self.direction = optional_leaf(direction, "direction")
         self.polarization_vector = optional_leaf(polarization_vector, "polarization_vector")
@@ -93,11 +103,17 @@ class Beam(eqx.Module):
         self.source_positions = optional_leaf(source_positions, "source_positions")
         self.source_wavelengths_A = optional_leaf(source_wavelengths_A, "source_wavelengths_A")
         if source_positions is not None and source_wavelengths_A is None:
-            self.source_wavelengths_A = leaf(np.full(len(source_positions), wavelength_A), "source_wavelengths_A")
+            self.source_wavelengths_A = leaf(np.full(len(source_positions), self.wavelength_A), "source_wavelengths_A")
         source_weights = np.ones(self.num_sources) if source_weights is None else source_weights
         self.source_weights = leaf(source_weights, "source_weights")
         self.polarized = polarized
         checks.usual("wavelength_A", self.wavelength_A, 0.01, 100, "it is in Å, of a photon energy in eV 12398.42/E")
+
+    @property
+    @no_type_check  # `eqx.tree_at` puts stand-ins in the place of arrays
+    def energy_eV(self) -> Scalar:
+        """Photon energy."""
+        return EV_ANGSTROM / self.wavelength_A
 
     @property
     def num_sources(self) -> int:
@@ -138,6 +154,33 @@ class Beam(eqx.Module):
 
     def __repr__(self) -> str:
         return described(self)
+
+
+def _wavelength_A(wavelength_A, energy_eV):
+    """The wavelength, from a photon energy where that is given. **Raises** `InputError` for both."""
+    if energy_eV is None:
+        return 1.0 if wavelength_A is None else wavelength_A
+    if wavelength_A is not None:
+        raise InputError("give wavelength_A or energy_eV, not both")
+    checks.positive("energy_eV", leaf(energy_eV, "energy_eV"))
+    return EV_ANGSTROM / energy_eV
+
+
+def _fluence_per_m2(fluence_per_m2, flux_per_s, exposure_s, beam_size_mm):
+    """The fluence, from a flux where that is given. **Raises** `InputError` for both, or for half of a flux."""
+    if flux_per_s is None:
+        for name, value in (("exposure_s", exposure_s), ("beam_size_mm", beam_size_mm)):
+            if value is not None:
+                raise InputError(f"{name} has no effect without flux_per_s")
+        return DEFAULT_FLUENCE_PER_M2 if fluence_per_m2 is None else fluence_per_m2
+    if fluence_per_m2 is not None:
+        raise InputError("give fluence_per_m2 or flux_per_s, not both")
+    exposure_s = 1.0 if exposure_s is None else exposure_s
+    beam_size_mm = DEFAULT_BEAM_SIZE_MM if beam_size_mm is None else beam_size_mm
+    checks.not_negative("flux_per_s", leaf(flux_per_s, "flux_per_s"))
+    checks.positive("exposure_s", leaf(exposure_s, "exposure_s"))
+    checks.positive("beam_size_mm", leaf(beam_size_mm, "beam_size_mm"))
+    return flux_per_s * exposure_s / (beam_size_mm * 1e-3) ** 2
 
 
 def _divergence_fractions(ranges_mrad, fractions):

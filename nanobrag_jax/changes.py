@@ -11,6 +11,7 @@ import equinox as eqx
 import numpy as np
 
 from . import checks
+from .beam import Beam
 from .detector import Detector
 from .errors import InputError
 from .experiment import with_fields
@@ -39,6 +40,12 @@ _FOLLOWS = {
 }
 """For some fields those whose defaults follow from them, with what asks for the default."""
 
+_INSTEAD = {
+    "energy_eV": "wavelength_A",
+    **dict.fromkeys(("flux_per_s", "exposure_s", "beam_size_mm"), "fluence_per_m2"),
+}
+"""Arguments of a beam that are no fields of it, and the fields that they give."""
+
 _OVERRULED_BY = {
     "distance_mm": ("close_distance_mm", "pix0_mm"),
     "close_distance_mm": ("pix0_mm",),
@@ -56,7 +63,8 @@ def replace(model: Model, changes: Mapping[str, Any] | None = None, /, **named) 
 
     A name is that of a field (`distance_mm`), wherever it is, or its path (`detector.distance_mm`,
     `scatterers.0.thickness_mm`), which can be given in a mapping. Any field may be replaced: numbers, counts, whole
-    parts. Of several panels each gets the value, or its own from a leading axis of panels. What was left to its
+    parts. Of several panels each gets the value, or its own from a leading axis of panels. `energy_eV` and
+    `flux_per_s` may stand for wavelength and fluence, as in `Beam`. What was left to its
     default and follows from the others (beam centre, φ steps, directions of a divergence) follows again; sub-pixels
     and interpolation stay, with an `ExperimentWarning` where the spots need more.
 
@@ -86,6 +94,8 @@ def _paths(model: object, above: Path = ()) -> Iterator[Path]:
         children = [(f.name, getattr(model, f.name)) for f in dataclasses.fields(model) if not f.name.startswith("_")]
     else:
         return
+    if isinstance(model, Beam):
+        yield from ((*above, name) for name in _INSTEAD)
     for name, child in children:
         yield (*above, name)
         yield from _paths(child, (*above, name))
@@ -125,7 +135,7 @@ def _with_values(model: Any, wanted: Mapping[Path, Any]) -> Any:
         below.setdefault(name, {})[tuple(rest)] = value
     if isinstance(model, tuple):
         return tuple(_changed(each, below.get(str(i), {(): each})) for i, each in enumerate(model))
-    return _remade(model, {name: _changed(getattr(model, name), inside) for name, inside in below.items()})
+    return _remade(model, {name: _changed(getattr(model, name, None), inside) for name, inside in below.items()})
 
 
 def _changed(held: object, wanted: Mapping[Path, Any]) -> Any:
@@ -146,8 +156,8 @@ def _with_panels(panels: PanelStack | tuple[Detector, ...], wanted: Mapping[Path
 
 def _remade(model: eqx.Module, values: dict[str, Any]) -> eqx.Module:
     """A model with other values in its own fields."""
-    for name in values:
-        for winner in _OVERRULED_BY.get(name, ()):
+    for name in list(values):
+        for winner in _OVERRULED_BY.get(_INSTEAD.get(name, name), ()):
             if (values[winner] if winner in values else getattr(model, winner, None)) is not None:
                 raise InputError(
                     f"{name} has no effect beside {winner}, which is set: replace that, with None for none"
@@ -159,6 +169,8 @@ def _remade(model: eqx.Module, values: dict[str, Any]) -> eqx.Module:
         return CapMosaicity.drawn(values["spread_deg"])
     if not {f.name for f in dataclasses.fields(model)} <= inspect.signature(type(model)).parameters.keys():
         return _with_leaves(model, values)
+    if isinstance(model, Beam):
+        values = {field: None for name, field in _INSTEAD.items() if name in values} | values
     follows = {k: v for name in values for k, v in _FOLLOWS.get(name, {}).items() if k not in values}
     follows = {k: v for k, v in follows.items() if hasattr(model, k) and _is_default(model, k, v)}
     return with_fields(model, **(follows | values))

@@ -26,6 +26,9 @@ INT_PEAK = 55000.0
 DEFAULT_FLUENCE_PER_M2 = 1.25932015286227086e29
 """Photons per m² for which r_e²·fluence is one."""
 
+DEFAULT_BEAM_SIZE_MM = 0.1
+"""Edge of the square beam."""
+
 DEFAULT_K_SOL_E_PER_A3 = 0.35
 """Density of the bulk solvent around a model, electrons/Å³: the mean over deposited structures."""
 

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 from numpy.typing import NDArray
 
 from . import checks
@@ -13,6 +14,7 @@ from .checks import filled_in, leaf, named_arguments, optional_leaf
 from .constants import DEG_PER_RAD
 from .described import described
 from .errors import InputError
+from .io.mosflm_matrix import check_spans_space
 from .mosaicity import AbstractMosaicity, CapMosaicity
 from .numerics.vectors import (
     as_vec3,
@@ -104,6 +106,34 @@ class Crystal(eqx.Module):
         self.shape = spot_shape(shape)
         checks.usual("cell_lengths_A", self.cell_lengths_A, 1, 1e5, "they are in Å")
         checks.usual("cell_angles_deg", self.cell_angles_deg, 4, 180, "they are in degrees")
+
+    @classmethod
+    def from_matrix(cls, matrix, *, wavelength_A: float | None = None, **more) -> "Crystal":
+        """The crystal of an orientation matrix.
+
+        **Arguments:** `matrix` (3, 3): columns a*, b*, c* in the lab at φ = 0, 1/Å; `wavelength_A`: of a matrix that
+        carries it as a factor, as those of MOSFLM do; `more`: further arguments of `Crystal`, as the number of cells.
+
+        **Raises** `InputError` for anything else, and for columns that do not span space or are left-handed. Source:
+        docs/reference.md section 4.
+        """
+        star = np.asarray(leaf(matrix, "matrix")) / (1.0 if wavelength_A is None else wavelength_A)
+        checks.finite("matrix", star, (3, 3))
+        check_spans_space(star, "matrix")
+        if np.linalg.det(star) < 0:
+            raise InputError("matrix must have right-handed columns a*, b*, c*, got left-handed ones")
+        lengths, angles, orientation = cell_and_orientation(star)
+        return cls(lengths, angles, orientation=orientation, **more)
+
+    def random_orientation(self, key: PRNGKeyArray | int) -> "Crystal":
+        """The same crystal turned at random, evenly over all rotations: with another `misset_deg`.
+
+        **Arguments:** `key`: of jax.random, or a whole number as a seed. May be mapped over with `jax.vmap`.
+        """
+        key = jax.random.key(key) if isinstance(key, int | np.integer) else key
+        about_x, tilt, about_z = jax.random.uniform(key, (3,), minval=-1.0)
+        misset = jnp.stack([180.0 * about_x, jnp.arcsin(tilt) * DEG_PER_RAD, 180.0 * about_z])
+        return eqx.tree_at(lambda crystal: crystal.misset_deg, self, misset)
 
     @property
     @no_type_check  # `eqx.tree_at` looks for the leaf with stand-ins in the place of arrays

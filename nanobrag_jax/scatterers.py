@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from . import checks
 from .checks import leaf, named_arguments
-from .constants import AVOGADRO
+from .constants import AVOGADRO, DEFAULT_BEAM_SIZE_MM
 from .described import described
 from .errors import InputError
 from .io.stol import read_stol
@@ -92,7 +92,14 @@ class Amorphous(AbstractScatterer):
 
     @named_arguments
     def __init__(
-        self, stol_per_A, amplitudes_e, *, thickness_mm, density_g_per_cm3, molecular_weight_Da, beam_size_mm=0.1
+        self,
+        stol_per_A,
+        amplitudes_e,
+        *,
+        thickness_mm,
+        density_g_per_cm3,
+        molecular_weight_Da,
+        beam_size_mm=DEFAULT_BEAM_SIZE_MM,
     ):
         self.stol_per_A, self.amplitudes_e = leaf(stol_per_A, "stol_per_A"), leaf(amplitudes_e, "amplitudes_e")
         self.thickness_mm, self.beam_size_mm = leaf(thickness_mm, "thickness_mm"), leaf(beam_size_mm, "beam_size_mm")
@@ -131,7 +138,7 @@ def amorphous_sample(
     substance: str | os.PathLike[str],
     thickness_mm,
     *,
-    beam_size_mm=0.1,
+    beam_size_mm=DEFAULT_BEAM_SIZE_MM,
     density_g_per_cm3=None,
     molecular_weight_Da=None,
 ) -> Amorphous:

@@ -87,6 +87,36 @@ class StructureFactors(eqx.Module):
         return cls._of(sphere, default_F)
 
     @classmethod
+    def from_hkl(cls, indices, values, *, space_group: str | int | None = None, cell=None, default_F=0.0):
+        """Amplitudes of a list of reflections.
+
+        **Arguments:**
+
+        - `indices` (n, 3): whole numbers h k l, each reflection once;
+        - `values` (n,): their amplitudes; without a space group they may be traced and differentiated;
+        - `space_group`: symbol or number; with it the mates by its symmetry and Friedel's law are filled in (needs the
+          extra `formats`), without it the list is taken as it is;
+        - `cell` (6,): edges (Å) and angles (degrees): with it and a space group, what is systematically absent within
+          the list's resolution is 0;
+        - `default_F`: of all other indices.
+
+        **Raises** `InputError` for what is no such list.
+        """
+        from .models.listed import grid_of_list, sphere_of_list
+
+        amplitudes = leaf(values, "values")
+        checks.finite("values", amplitudes, (None,))
+        if space_group is not None:
+            return cls._of(sphere_of_list(indices, amplitudes, space_group, cell), default_F)
+        hkl_min, shape, place, given = grid_of_list(indices, len(amplitudes))
+        if checks.is_known(amplitudes):
+            grid = np.zeros(shape)
+            grid[place] = amplitudes
+        else:
+            grid = jnp.zeros(shape).at[place].set(amplitudes)
+        return cls(grid, hkl_min=hkl_min, given=given, default_F=default_F)
+
+    @classmethod
     def _of(cls, sphere, default_F) -> "StructureFactors":
         table = sphere.table
         made = cls(table.values, hkl_min=table.hkl_min, given=table.given, default_F=default_F)

@@ -1,5 +1,6 @@
 """Sources and polarisation."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -101,3 +102,48 @@ def test_polarisation_without_a_kahn_factor_needs_no_vector():
     for direction in np.random.default_rng(2).normal(size=(5, 3)):
         cosine = direction[0] / np.linalg.norm(direction)
         assert factor(0.0, direction) == pytest.approx((1 + cosine**2) / 2, rel=1e-14)
+
+
+def test_energy_in_place_of_the_wavelength():
+    beam = nb.Beam(energy_eV=12658.0, kahn_factor=0.9)
+    np.testing.assert_allclose(beam.wavelength_A, 12398.42 / 12658, rtol=1e-15)
+    np.testing.assert_allclose(beam.energy_eV, 12658, rtol=1e-15)
+    np.testing.assert_allclose(nb.replace(experiment(), energy_eV=9000.0).beam.energy_eV, 9000, rtol=1e-15)
+
+
+def test_flux_in_place_of_the_fluence():
+    """With the command's numbers, and its defaults."""
+    flags = ["-cell", "50", "50", "50", "90", "90", "90", "-default_F", "1", "-flux", "1e12"]
+    for more, given in (
+        ([], {}),
+        (["-exposure", "0.2", "-beamsize", "0.05"], {"exposure_s": 0.2, "beam_size_mm": 0.05}),
+    ):
+        beam = nb.Beam(flux_per_s=1e12, **given)
+        asked = nb.experiment_from_args(flags + more).beam
+        np.testing.assert_allclose(beam.fluence_per_m2, asked.fluence_per_m2, rtol=1e-14)
+    bright = nb.replace(experiment(), flux_per_s=1e12, exposure_s=0.2, beam_size_mm=0.05)
+    np.testing.assert_allclose(bright.beam.fluence_per_m2, beam.fluence_per_m2, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"wavelength_A": 1.0, "energy_eV": 12000}, "give wavelength_A or energy_eV, not both"),
+        ({"fluence_per_m2": 1e20, "flux_per_s": 1e12}, "give fluence_per_m2 or flux_per_s, not both"),
+        ({"exposure_s": 1.0}, "exposure_s has no effect without flux_per_s"),
+        ({"fluence_per_m2": 1e20, "beam_size_mm": 1.0}, "beam_size_mm has no effect without flux_per_s"),
+        ({"energy_eV": -3}, "energy_eV must be positive, got -3"),
+        ({"flux_per_s": 1e12, "beam_size_mm": 0}, "beam_size_mm must be positive, got 0"),
+        ({"flux_per_s": -1}, "flux_per_s must be zero or positive, got -1"),
+    ],
+)
+def test_one_way_to_say_it(arguments, message):
+    with pytest.raises(nb.InputError, match=message):
+        nb.Beam(**arguments)
+
+
+def test_derivatives_reach_energy_and_flux():
+    slope = jax.grad(lambda x: nb.Beam(energy_eV=12398.42 * x).wavelength_A)(2.0)
+    np.testing.assert_allclose(slope, -0.25, rtol=1e-12)
+    slope = jax.grad(lambda x: nb.Beam(flux_per_s=1e12, beam_size_mm=x).fluence_per_m2)(0.1)
+    np.testing.assert_allclose(slope, -2 * 1e12 / 1e-6 / 1e-3, rtol=1e-12)

@@ -1,5 +1,6 @@
 """Unit cells and vectors, misset, φ rotation and mosaic domains."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -155,3 +156,50 @@ def test_orientations_have_the_domain_innermost():
     np.testing.assert_array_equal(listed[0], steps[0])
     np.testing.assert_array_equal(listed[1], steps[0] @ quarter.T)
     np.testing.assert_array_equal(listed[2], steps[1])
+
+
+@pytest.mark.parametrize("factor", [None, 1.3])
+def test_a_crystal_from_a_matrix(factor):
+    """Its reciprocal vectors are the columns, whatever the cell; a wavelength is taken out."""
+    tilted = nb.Crystal(CELL, ANGLES, misset_deg=(12, -27, 41))
+    star = np.asarray(dual_basis(real_basis(tilted))).T
+    made = nb.Crystal.from_matrix(star * (factor or 1), wavelength_A=factor, n_cells=(3, 4, 5))
+    np.testing.assert_allclose(dual_basis(real_basis(made)).T, star, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(made.cell_lengths_A, CELL, rtol=1e-12)
+    np.testing.assert_allclose(made.cell_angles_deg, ANGLES, rtol=1e-12)
+    assert made.n_cells.tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "matrix, message",
+    [
+        (np.ones((3, 3)), "matrix holds a singular matrix"),
+        (np.diag([0.1, 0.1, -0.1]), "matrix must have right-handed columns"),
+        (np.eye(2), "matrix must be an array of shape"),
+        (np.diag([0.1, np.nan, 0.1]), "matrix must be finite"),
+    ],
+)
+def test_what_is_no_orientation_matrix(matrix, message):
+    with pytest.raises(nb.InputError, match=message):
+        nb.Crystal.from_matrix(matrix)
+
+
+def test_random_orientations_are_even():
+    """Every axis points everywhere alike, and the angle of rotation has its distribution, (1 − cos θ)/π."""
+    crystal = nb.Crystal(CELL, ANGLES, n_cells=(3, 4, 5))
+    turned = jax.vmap(crystal.random_orientation)(jax.random.split(jax.random.key(1), 4000))
+    rotations = np.asarray(jax.vmap(xyz_rotation)(turned.misset_deg * np.pi / 180))
+    for axis in range(3):
+        np.testing.assert_allclose(np.mean(rotations[:, :, axis], axis=0), 0, atol=0.04)
+        np.testing.assert_allclose(np.mean(rotations[:, :, axis] ** 2, axis=0), 1 / 3, atol=0.02)
+    angle = np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    for edge in (0.5, 1.0, 2.0, 3.0):
+        np.testing.assert_allclose(np.mean(angle < edge), (edge - np.sin(edge)) / np.pi, atol=0.025)
+
+
+def test_a_random_orientation_has_a_seed():
+    crystal = nb.Crystal(CELL, ANGLES)
+    first = crystal.random_orientation(7)
+    assert first.misset_deg.tolist() == crystal.random_orientation(jax.random.key(7)).misset_deg.tolist()
+    assert first.misset_deg.tolist() != crystal.random_orientation(8).misset_deg.tolist()
+    assert jax.tree.structure(first) == jax.tree.structure(crystal)

@@ -119,3 +119,63 @@ def test_interpolation_is_finite_where_it_is_not_possible():
 def test_a_grid_keeps_its_lowest_index_beside_the_rim():
     rimmed = lookup_grid(factors_grid(half=2))
     assert (rimmed.shape, rimmed.hkl_min) == ((7, 7, 7), (-3, -3, -3))
+
+
+INDICES = [(0, 0, 1), (1, -2, 3), (-2, 1, 0)]
+VALUES = [5.0, 6.0, 7.0]
+
+
+def amplitude(factors, *hkl):
+    return float(nearest(lookup_grid(factors), at(*hkl)))
+
+
+def test_a_list_of_reflections():
+    """Each where it belongs, `default_F` elsewhere."""
+    factors = nb.StructureFactors.from_hkl(INDICES, VALUES, default_F=2.0)
+    assert factors.hkl_min == (-2, -2, 0) and factors.amplitudes.shape == (4, 4, 4)
+    for hkl, value in zip(INDICES, VALUES, strict=True):
+        assert amplitude(factors, *hkl) == value
+    assert amplitude(factors, 0, 0, 0) == amplitude(factors, 9, 0, 0) == amplitude(factors, 0, 0, -1) == 2.0
+
+
+def test_a_list_of_reflections_with_symmetry():
+    """Mates of P 21 21 21, Friedel's among them, and its absences where the cell says how far the list goes."""
+    pytest.importorskip("gemmi")
+    listed = [(1, 2, 3), (0, 0, 4)], [6.0, 8.0]
+    for group in ("P 21 21 21", 19):
+        factors = nb.StructureFactors.from_hkl(*listed, space_group=group, cell=(30, 40, 50, 90, 90, 90), default_F=2)
+        assert {amplitude(factors, h, k, l) for h in (-1, 1) for k in (-2, 2) for l in (-3, 3)} == {6.0}
+        assert amplitude(factors, 0, 0, -4) == 8.0
+        assert amplitude(factors, 0, 0, 1) == 0.0 and amplitude(factors, 0, 1, 1) == 2.0
+    with pytest.raises(nb.InputError, match="space_group 'P 99' is unknown"):
+        nb.StructureFactors.from_hkl(*listed, space_group="P 99")
+    with pytest.raises(nb.InputError, match="space_group 231 is unknown"):
+        nb.StructureFactors.from_hkl(*listed, space_group=231)
+    with pytest.raises(nb.InputError, match="cell must be six numbers"):
+        nb.StructureFactors.from_hkl(*listed, space_group=19, cell=(30, 40, 50))
+
+
+@pytest.mark.parametrize(
+    "indices, values, message",
+    [
+        (INDICES[:2], VALUES, r"indices must be an array of shape \(3, 3\), as many as values, got shape \(2, 3\)"),
+        ([*INDICES[:2], INDICES[0]], VALUES, "unmerged: 1 reflections, the first of them 0 0 1"),
+        ([*INDICES[:2], (0, 0.5, 0)], VALUES, "indices must be whole numbers h k l, got 0 0.5 0"),
+        ([*INDICES[:2], (0, np.nan, 0)], VALUES, "indices must be whole numbers h k l"),
+        ([*INDICES[:2], (10**9, 0, 0)], VALUES, "a grid of more than"),
+        ([], [], "is empty"),
+        (INDICES, [5.0, np.inf, 6.0], "values must be finite"),
+    ],
+)
+def test_what_is_no_list_of_reflections(indices, values, message):
+    indices = np.reshape(indices, (-1, 3))
+    with pytest.raises(nb.InputError, match=message):
+        nb.StructureFactors.from_hkl(indices, values)
+
+
+def test_listed_amplitudes_are_differentiable():
+    def total(values):
+        return jnp.sum(lookup_grid(nb.StructureFactors.from_hkl(INDICES, values)).values ** 2)
+
+    np.testing.assert_allclose(jax.grad(total)(jnp.array(VALUES)), 2 * np.array(VALUES))
+    np.testing.assert_allclose(jax.jacfwd(total)(jnp.array(VALUES)), 2 * np.array(VALUES))

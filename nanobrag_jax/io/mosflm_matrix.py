@@ -33,9 +33,14 @@ def read_matrix(path: str | os.PathLike[str]) -> NDArray[np.float64]:
     if len(numbers) < 9:
         raise InputError(f"{name} holds {len(numbers)} numbers where nine are needed (three rows of a*, b*, c*)")
     matrix = np.array(numbers, np.float64).reshape(3, 3)
+    check_spans_space(matrix, name)
+    return matrix
+
+
+def check_spans_space(matrix: NDArray[np.float64], name: str) -> None:
+    """Nothing for columns a*, b*, c* that make a cell. **Raises** `InputError` for a singular matrix."""
     if _relative_volume(matrix) < _LEAST_RELATIVE_VOLUME:
         raise InputError(f"{name} holds a singular matrix: a*, b* and c* (its columns) do not span space")
-    return matrix
 
 
 def _relative_volume(matrix: NDArray[np.float64]) -> float:

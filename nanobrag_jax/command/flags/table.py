@@ -8,6 +8,7 @@ import difflib
 
 from ...constants import (
     DEFAULT_B_SOL_A2,
+    DEFAULT_BEAM_SIZE_MM,
     DEFAULT_FLUENCE_PER_M2,
     DEFAULT_K_SOL_E_PER_A3,
     EV_ANGSTROM,
@@ -204,7 +205,7 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-flux", "flux_per_s", "float", "photons/s", ">= 0", 0.0,
              help="not 0: fluence = flux exposure/beamsize^2"),
         Flag("-exposure", "exposure_s", "float", "s", "> 0", 1.0, help="exposure time, used with -flux"),
-        Flag("-beamsize", "beamsize_mm", "float", "mm", ">= 0", 0.1, help="edge of the square beam"),
+        Flag("-beamsize", "beamsize_mm", "float", "mm", ">= 0", DEFAULT_BEAM_SIZE_MM, help="edge of the square beam"),
         Flag("-dispersion", "dispersion_percent", "float", "%", ">= 0", help="spectral width"),
         Flag("-dispsteps", "dispsteps", "int", "", ">= 0", help="wavelengths across the width"),
         Flag("-divergence", "hdivrange_mrad vdivrange_mrad", "float", "mrad", ">= 0", help="divergence both ways"),
