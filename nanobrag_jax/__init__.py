@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from . import cli as cli
     from . import compare as compare
     from . import dataset as dataset
+    from . import detectors as detectors
     from . import formats as formats
     from . import refine as refine
     from .beam import Beam as Beam
@@ -55,7 +56,7 @@ else:
     # The same names, loaded when they are first asked for: `import nanobrag_jax` takes no longer than `import jax`.
     __getattr__, __dir__, __all__ = lazy_names(
         __name__,
-        modules="cli compare dataset formats refine",
+        modules="cli compare dataset detectors formats refine",
         beam="Beam spectrum_beam",
         changes="replace",
         config="Config load_config save_config",

@@ -54,3 +54,15 @@ def beam_point(convention: str, beam_center, size, pixel):
     if convention == "adxv":
         return x, size[1] - y
     return x, y
+
+
+def beam_center_at(convention: str, point, size, pixel):
+    """(Xbeam, Ybeam) for a beam at (F, S) along the detector axes, all in one unit of length: undoes `beam_point`."""
+    f, s = point
+    if convention == "mosflm":
+        return s - pixel / 2, f - pixel / 2
+    if convention == "denzo":
+        return s, f
+    if convention == "adxv":
+        return f, size[1] - s
+    return f, s

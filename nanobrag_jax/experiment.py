@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import equinox as eqx
 import numpy as np
+from numpy.typing import NDArray
 
 from . import checks
 from .beam import Beam
@@ -18,6 +19,7 @@ from .conventions import CONVENTIONS
 from .crystal import Crystal
 from .described import described
 from .detector import Detector
+from .detectors.known import KnownDetector
 from .errors import InputError
 from .goniometer import Goniometer
 from .panels import Panels, as_panels, num_panels, panel_kinds, split_panels
@@ -105,7 +107,7 @@ class Experiment(eqx.Module):
     - `crystal`, `structure_factors`;
     - `beam`, `detector`, `goniometer`, `sampling`: None for their defaults;
     - `detector`: one, or a list of panels, each placed in the lab as a detector of its own: equal ones become a
-      `PanelStack`, unequal ones a tuple (see `panels`);
+      `PanelStack`, unequal ones a tuple (see `panels`); or one of `detectors`, whose mask the sampling gets, too;
     - `scatterers`: what else scatters in the beam (see `scatterers`); c-parity knows none.
 
     What is None in a part follows from the others when the experiment is rendered (see `completed`), so any part can
@@ -127,7 +129,7 @@ class Experiment(eqx.Module):
         crystal: Crystal,
         structure_factors: StructureFactors,
         beam: Beam | None = None,
-        detector: Panels | Sequence[Detector] | None = None,
+        detector: Panels | Sequence[Detector] | KnownDetector | None = None,
         goniometer: Goniometer | None = None,
         sampling: Sampling | None = None,
         scatterers: Sequence[AbstractScatterer] = (),
@@ -142,14 +144,16 @@ class Experiment(eqx.Module):
             if not (isinstance(part, kind) or part is kind):
                 raise InputError(f"{name} must be a {kind.__name__}, got a {type(part).__name__}")
         self.crystal = crystal
-        self.detector = Detector() if detector is None else as_panels(detector)
         self.beam = Beam() if beam is None else beam
+        sampling = Sampling() if sampling is None else sampling
+        if isinstance(detector, KnownDetector):
+            sampling = _masked(sampling, detector.mask)
+            detector = detector.panels(self.beam.wavelength_A)
+        self.detector = Detector() if detector is None else as_panels(detector)
         self.goniometer = Goniometer() if goniometer is None else goniometer
         self.structure_factors = structure_factors
         self.scatterers = tuple(scatterers)
-        self.sampling = _settled(
-            Sampling() if sampling is None else sampling, crystal, self.beam, self.detector, structure_factors
-        )
+        self.sampling = _settled(sampling, crystal, self.beam, self.detector, structure_factors)
 
     @property
     def panel(self) -> Detector:
@@ -165,6 +169,14 @@ class Experiment(eqx.Module):
 
     def __repr__(self) -> str:
         return described(self)
+
+
+def _masked(sampling: Sampling, mask: NDArray[np.bool_] | None) -> Sampling:
+    """The sampling without what is masked as well; one that does not fit is refused elsewhere."""
+    held = sampling.mask
+    if mask is None or (held is not None and held.shape != mask.shape):
+        return sampling
+    return with_fields(sampling, mask=mask if held is None else held & mask)
 
 
 def settled(experiment: Experiment) -> Experiment:

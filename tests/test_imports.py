@@ -15,7 +15,7 @@ LAYERS = [
     {"beam", "effects", "goniometer", "models", "mosaicity", "scatterers", "spot_shapes"},
     {"crystal", "detector", "structure_factors"},
     {"panels"},
-    {"sub_pixels"},
+    {"detectors", "sub_pixels"},
     {"experiment"},
     {"changes"},
     {"config", "dials"},
