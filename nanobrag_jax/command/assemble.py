@@ -21,6 +21,7 @@ from .assembly.from_config import experiment_from_config
 from .assembly.from_expt import Listed, listed_experiment
 from .assembly.goniometer import goniometer_from_flags
 from .assembly.headers import read_headers
+from .assembly.known_detector import named_detector
 from .assembly.sampling import check_pixels, sampling_from_flags
 from .assembly.scatterers import scatterers_from_flags
 from .assembly.structure_factors import factors_of_table, given_table, table_from_flags, table_of
@@ -82,7 +83,10 @@ def _from_flags(asked: Asked) -> tuple[Experiment, HklTable | None, Listed | Non
         if spectrum is not None and "wavelength_A" not in asked:
             wavelength = spectrum.mean_wavelength_A
         crystal = crystal_from_flags(asked, wavelength)
-        detector = detector_from_flags(asked)
+        named = named_detector(asked, wavelength if spectrum is None else spectrum.mean_wavelength_A)
+        if named is not None:
+            asked, mask = replace(asked, headers=named.headers(headers)), named.mask(mask)
+        detector = detector_from_flags(asked, named)
     else:
         asked = listed.asked
         crystal, detector = listed.crystal(), listed.detector()

@@ -8,16 +8,24 @@ from ... import steps
 from ...conventions import CONVENTIONS, ConventionName
 from ...detector import Detector
 from ...errors import InputError
+from ...panels import Panels
 from .asked import Asked
 from .fields import fields_of
+from .known_detector import Named
 
 _BEAM_CENTER = ("Xbeam_mm", "Ybeam_mm")
 _CLOSE_POINT = ("Xclose_mm", "Yclose_mm")
 _ORIGIN = ("ORGX_pixels", "ORGY_pixels")
 
 
-def detector_from_flags(asked: Asked) -> Detector:
-    """The detector that flags and headers describe."""
+def detector_from_flags(asked: Asked, named: Named | None = None) -> Panels:
+    """The detector that flags and headers describe.
+
+    **Arguments:** `named`: that of -detector, None without it.
+    """
+    tiles = None if named is None else named.tiles()
+    if tiles is not None:
+        return tiles
     convention: ConventionName = asked("convention").lower()
     counts, sizes, exact = _size(asked)
     place = _place(asked, convention, counts, sizes)
@@ -29,7 +37,7 @@ def detector_from_flags(asked: Asked) -> Detector:
         "pix0_mm": _honoured_pix0(asked, convention),
         "normal_axis": _given_normal(asked, convention),
     }
-    sensor = _sensor(asked)
+    sensor = _sensor(asked) | ({} if named is None else named.sensor())
     _check_plane(asked, convention)
     return Detector(**(fields_of("detector", asked) | place | options | sensor))
 

@@ -127,6 +127,9 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-mosaic_seed", "mosaic_seed", "int", "", SEED, DEFAULT_MOSAIC_SEED, help="seed of the mosaic domains"),
     ),
     "Detector": (
+        Flag("-detector", "detector_name", "word",
+             help="a detector by its name, as eiger16m or pilatus6m: its size, gaps, sensor, and the beam in its "
+             "middle"),
         Flag("-distance", "distance_mm", "float", "mm", "> 0", 100.0, also=BEAM,
              field="detector.distance_mm", help="sample to detector along the beam; pivot beam"),
         Flag("-close_distance", "close_distance_mm", "float", "mm", "> 0", also=SAMPLE,
