@@ -1,5 +1,6 @@
 """The grid of structure factors: nearest index and tricubic look-up (docs/reference.md section 5)."""
 
+import dataclasses
 import math
 import os
 import weakref
@@ -78,12 +79,20 @@ class StructureFactors(eqx.Module):
         wavelength_A: float | None = None,
         k_sol: float = DEFAULT_K_SOL_E_PER_A3,
         b_sol: float = DEFAULT_B_SOL_A2,
+        F000: float | None = 0.0,
         default_F=0.0,
     ) -> "StructureFactors":
-        """Amplitudes of a PDB or mmCIF model to a resolution; see `models.density.sphere_from_model`."""
+        """Amplitudes of a PDB or mmCIF model to a resolution; see `models.density.sphere_from_model`.
+
+        **Arguments:** `F000`: F(000), which is in the direct beam and would outshine everything; None for the model's
+        own, which crystals of a few cells need, whose amplitudes are interpolated.
+        """
         from .models.density import sphere_from_model
+        from .models.sphere import with_F000
 
         sphere = sphere_from_model(path, dmin_A, wavelength_A=wavelength_A, k_sol=k_sol, b_sol=b_sol)
+        if F000 is not None:
+            sphere = dataclasses.replace(sphere, table=with_F000(sphere.table, F000))
         return cls._of(sphere, default_F)
 
     @classmethod

@@ -81,12 +81,36 @@ def test_model_to_the_detectors_corner_and_anomalous(folder):
     assert made.experiment.structure_factors.hkl_min == expected.hkl_min
     middle = tuple(-n for n in expected.hkl_min)
     got = made.experiment.structure_factors.amplitudes
-    np.testing.assert_allclose(got[middle], expected.amplitudes[middle], rtol=1e-4)
+    assert got[middle] == expected.amplitudes[middle] == 0
+    near = (middle[0] + 1, middle[1] + 2, middle[2] + 3)
+    np.testing.assert_allclose(got[near], expected.amplitudes[near], rtol=1e-4)
     coarse = assembled(folder, line + " -dmin 3")
     assert coarse.notes == ["-pdb: structure factors are computed to 3 A"]
 
 
+@pytest.mark.parametrize(
+    "line, F000",
+    [
+        ("-pdb model.pdb -N 5", 0),
+        ("-pdb model.pdb -N 5 -F000 70", 70),
+        ("-pdb model.pdb -N 1", None),
+        ("-pdb model.pdb -N 1 -nointerpolate", 0),
+        ("-mtz data.mtz -N 5 -F000 7", 7),
+    ],
+)
+def test_F000(folder, line, F000):
+    """0 for a model, unless its neighbours need it; else what is asked for."""
+    factors = assembled(folder, f"{line} -detpixels 10 -pixel 10 -distance 50 -dmin 3").experiment.structure_factors
+    if F000 is None:
+        F000 = float(
+            StructureFactors.from_model(folder / "model.pdb", 3.0, wavelength_A=1.0, F000=None).amplitudes.max()
+        )
+        assert F000 > 100
+    np.testing.assert_allclose(factors.amplitudes[tuple(-low for low in factors.hkl_min)], F000, rtol=1e-4)
+
+
 NOTES = [
+    ("-default_F 5 -cell 18 -F000 3", "-F000 has no effect without -hkl, -mtz, -sfcif, -pdb"),
     (
         "-mtz data.mtz -cell 19 18 27",
         "the cell of -mtz, 18 18 27 90 90 90, differs from the crystal's, 19 18 27 90 90 90",

@@ -125,7 +125,13 @@ def test_look_up_finds_mates(pdb):
     got = nearest(lookup_grid(factors), Vec3(*jnp.asarray(hkl.T, float)))
     expected = np.abs(direct_factors(pdb, hkl, LAMBDA))
     expected[-1] = 0.0  # inside the box, beyond the resolution
-    np.testing.assert_allclose(got, expected, atol=OF_F000 * expected.max())
+    F000 = expected[3]
+    expected[3] = 0.0
+    np.testing.assert_allclose(got, expected, atol=OF_F000 * F000)
+    for asked, found in ((None, F000), (12.0, 12.0)):
+        factors = StructureFactors.from_model(pdb, DMIN, wavelength_A=LAMBDA, k_sol=0.0, F000=asked)
+        at_origin = factors.amplitudes[tuple(-low for low in factors.hkl_min)]
+        np.testing.assert_allclose(at_origin, found, rtol=OF_F000)
 
 
 def unique_reflections(pdb):

@@ -2,7 +2,7 @@
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -72,6 +72,16 @@ def check_box(most: list[int], name: str) -> tuple[int, int, int]:
             f"where at most {MAX_GRID_POINTS} are allowed"
         )
     return shape
+
+
+def with_F000(table: HklTable, F000: float) -> HklTable:
+    """The table with another F(000); the same one where its grid does not reach to 0 0 0."""
+    place = tuple(-low for low in table.hkl_min)
+    if not all(0 <= i < count for i, count in zip(place, table.values.shape, strict=True)):
+        return table
+    values, given = table.values.copy(), table.given.copy()
+    values[place], given[place] = F000, True
+    return replace(table, values=values, given=given)
 
 
 def check_repeated(hkl: Indices, known: NDArray[np.bool_], name: str) -> None:

@@ -11,6 +11,7 @@ from ...experiment import Experiment, completed
 from ...io.fdump import read_fdump
 from ...io.hkl import HklTable, read_hkl
 from ...panels import split_panels
+from ...steps import use_interpolation
 from ...structure_factors import StructureFactors, other_cell_note
 from ..flags import Settings
 from .asked import Asked
@@ -65,10 +66,30 @@ def given_table(asked: Asked, parts: Experiment) -> HklTable | None:
         if name in asked and asked(owner) is None:
             asked.note(f"{asked.flag_of(name)} has no effect without {REFLECTION_FLAGS[owner]}")
     if not named:
+        if "F000" in asked:
+            asked.note(f"{asked.flag_of('F000')} has no effect without {', '.join(REFLECTION_FLAGS.values())}")
         return None
     table = _read_hkl(asked, parts) if named == ["-hkl"] else _sphere(asked, parts, named[0])
     asked.notes.extend(table.notes)
-    return table
+    F000 = _F000(asked, parts)
+    return table if F000 is None or not table.values.size else _with_F000(asked, table, F000)
+
+
+def _F000(asked: Asked, parts: Experiment) -> float | None:
+    """F(000) as given, 0 for a model; None for what the file has, and where amplitudes are interpolated around it."""
+    if "F000" in asked or asked("pdb_path") is None:
+        return asked("F000")
+    cells = [round(n) for n in np.asarray(parts.crystal.n_cells).tolist()]
+    return None if use_interpolation(asked("interpolate"), cells) else 0.0
+
+
+def _with_F000(asked: Asked, table: HklTable, F000: float) -> HklTable:
+    from ...models.sphere import with_F000
+
+    changed = with_F000(table, F000)
+    if changed is table:
+        asked.note(f"{asked.flag_of('F000')} has no effect: the structure factors do not reach to 0 0 0")
+    return changed
 
 
 def _read_hkl(asked: Asked, parts: Experiment) -> HklTable:

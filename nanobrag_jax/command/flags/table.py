@@ -58,6 +58,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
              help="structure factors: a text file of h k l F records, or a list of CrystFEL, XDS (merged) or SHELX"),
         Flag("-default_F", "default_F", "float", default=0.0, field="structure_factors.default_F",
              help="F of every reflection that no record names"),
+        Flag("-F000", "F000", "float", "electrons", ">= 0",
+             help="F(000), the direct beam's (0 with -pdb, unless F is interpolated; else as the file has it)"),
         Flag("-dump", "dump_path", "path", default="Fdump.bin", help="binary cache of the structure factors"),
         Flag("-mtz", "mtz_path", "path", help="structure factors from a merged MTZ file"),
         Flag("-mtz_column", "mtz_column", "word", help="its column, F(+) for a Friedel pair (the usual amplitudes)"),
