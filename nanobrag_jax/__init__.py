@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from . import refine as refine
     from .beam import Beam as Beam
     from .beam import spectrum_beam as spectrum_beam
+    from .beam_stop import with_beam_stop as with_beam_stop
     from .changes import replace as replace
     from .command.assemble import experiment_from_args as experiment_from_args
     from .config import Config as Config
@@ -58,6 +59,7 @@ else:
         __name__,
         modules="cli compare dataset detectors formats refine",
         beam="Beam spectrum_beam",
+        beam_stop="with_beam_stop",
         changes="replace",
         config="Config load_config save_config",
         crystal="Crystal",

@@ -17,7 +17,7 @@ LAYERS = [
     {"panels"},
     {"detectors", "sub_pixels"},
     {"experiment"},
-    {"changes"},
+    {"beam_stop", "changes"},
     {"config", "dials"},
     {"formats"},
     {"render"},

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..beam_stop import with_beam_stop
 from ..checks import warn
 from ..errors import ExperimentWarning, InputError
 from ..experiment import Experiment, image_experiment
@@ -69,7 +70,18 @@ def assemble(settings: Settings, directory: str | os.PathLike[str] = ".") -> Ass
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentWarning)  # what it would say is among the notes
         experiment, table, listed = build(asked)
+        experiment = _behind_beam_stop(asked, experiment)
     return Assembly(experiment, settings, asked.place, asked.notes, table, listed)
+
+
+def _behind_beam_stop(asked: Asked, experiment: Experiment) -> Experiment:
+    """The experiment without the pixels in the shadow of -beamstop or -dmax."""
+    given = [name for name in ("beamstop_mm", "dmax_A") if name in asked]
+    if len(given) > 1:
+        raise InputError("give one of -beamstop and -dmax")
+    if not given:
+        return experiment
+    return with_beam_stop(experiment, radius_mm=asked("beamstop_mm"), dmax_A=asked("dmax_A"))
 
 
 def _from_flags(asked: Asked) -> tuple[Experiment, HklTable | None, Listed | None]:

@@ -25,6 +25,7 @@ _FACTORS = {name for flag in GROUPS["Structure factors"] for name in flag.settin
 """Settings that bring other structure factors."""
 
 _MORE = {"mode", "precision", "config_path", "save_config_path", "misset_seed", "mosaic_domains", "mosaic_seed"}
+_MORE |= {"beamstop_mm", "dmax_A"}
 """Settings that say how to simulate, or more about a field that another flag stands for."""
 
 _WHY = {
