@@ -8,7 +8,10 @@ from ..config.schema import check_keys, shown
 from ..errors import InputError
 from .flags import FLAGS, NOISE_FLAGS, Settings, parse
 
-SAVED_OUTPUT = ("adc_offset", "int_scale", "pgm_scale", "noise_seed", *(flag.setting for flag in NOISE_FLAGS))
+SAVED_OUTPUT = (
+    *("adc_offset", "int_scale", "pgm_scale", "scale_quantile", "noise_seed"),
+    *(flag.setting for flag in NOISE_FLAGS),
+)
 """Settings of the output that decide about numbers in files."""
 
 

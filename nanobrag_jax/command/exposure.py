@@ -21,12 +21,14 @@ from ..formats.pgm import pgm_bytes
 from ..formats.registry import format_of_output
 from ..formats.setup import PHOTONS, Reading, Setup
 from ..formats.whole_numbers import (
+    LARGEST_GREY,
     FloatImage,
     Statistics,
     default_int_scale,
     default_pgm_scale,
     int_image,
     pgm_image,
+    quantile_level,
     statistics,
 )
 from ..formats.write import image_outputs
@@ -86,6 +88,8 @@ class Scales(NamedTuple):
 
     counts: float
     grey: float
+    black_photons: float | None = None
+    """Of the preview, None for its brightest pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +145,8 @@ def developed(
     adc = {name: offset_of(settings, paths[name], USUAL_FORMATS[name]) for name in COUNTS if name in paths}
     readings = {name: Reading(offset) for name, offset in adc.items()}
     found = [statistics(x, e.sampling.roi, mask_of(e)) for x, e in zip(images, experiments, strict=True)]
-    scales = _scales(settings, found) if scales is None else scales
+    if scales is None:
+        scales = _scales(settings, found, _quantile_level(settings, experiments, images))
     rows = scale_rows(settings, paths, scales, seed)
     kept: dict[str, list[Image]] = {name: list(images) for name in ("float_path", "png_path") if name in paths}
     made: list[NoiseImage] = []
@@ -166,11 +171,21 @@ def developed(
     return Developed(kept, readings, scales, found, made, rows)
 
 
-def _scales(settings: Settings, found: Sequence[Statistics]) -> Scales:
-    return Scales(
-        settings.get("int_scale") or default_int_scale(max(f.brightest for f in found)),
-        settings.get("pgm_scale") or default_pgm_scale(max(f.rmsd for f in found)),
-    )
+def _quantile_level(
+    settings: Settings, experiments: Sequence[Experiment], images: Sequence[FloatImage]
+) -> float | None:
+    """Photons of the pixel that -quantile names; None without it, or where that is a dark one."""
+    quantile = settings.get("scale_quantile")
+    if quantile is None:
+        return None
+    rois = [each.sampling.roi for each in experiments]
+    return quantile_level(images, quantile, rois, [mask_of(each) for each in experiments]) or None
+
+
+def _scales(settings: Settings, found: Sequence[Statistics], level: float | None) -> Scales:
+    counts = default_int_scale(max(f.brightest for f in found) if level is None else level)
+    grey = default_pgm_scale(max(f.rmsd for f in found)) if level is None else LARGEST_GREY / level
+    return Scales(settings.get("int_scale") or counts, settings.get("pgm_scale") or grey, level)
 
 
 def scale_rows(settings: Settings, paths: Mapping[str, str], scales: Scales, seed: int) -> report.Rows:
@@ -215,7 +230,7 @@ def image_files(settings: Settings, paths: Mapping[str, str], setup: Setup, made
     for name, usual in USUAL_FORMATS.items():
         if name in paths:
             kind, _ = format_of_output(paths[name], usual)
-            said = replace(setup, reading=made.readings.get(name, PHOTONS))
+            said = replace(setup, reading=made.readings.get(name, PHOTONS), black_photons=made.scales.black_photons)
             outputs += image_outputs(flag_of(settings, name), paths[name], kind, made.images[name], said)
     for panel, picture in enumerate(made.images.get("pgm_path", [])):
         path = panel_path(paths["pgm_path"], panel, len(setup.lab.panels))

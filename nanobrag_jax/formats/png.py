@@ -25,9 +25,12 @@ _NUM_RINGS = 5
 _CHUNK_PIXELS = 1 << 20
 
 
-def grey_range(images: Sequence[NDArray[np.float32]]) -> tuple[float, float]:
-    """(white, black) in photons for images that share a scale: at most `DECADES` below the brightest pixel."""
-    brightest = max(float(image.max()) for image in images)
+def grey_range(images: Sequence[NDArray[np.float32]], black: float | None = None) -> tuple[float, float]:
+    """(white, black) in photons for images that share a scale: at most `DECADES` below the brightest pixel.
+
+    **Arguments:** `black`: in place of the brightest pixel.
+    """
+    brightest = max(float(image.max()) for image in images) if not black else black
     if not brightest > 0:
         return 0.1, 1.0
     faintest = min(float(image[image > 0].min()) for image in images if (image > 0).any())
@@ -152,7 +155,7 @@ class Png(ImageFormat):
     def write(self, images: Sequence[Image], setup: Setup) -> list[FileContent]:
         """Panels share the scale, and the rings those of the first."""
         photons = [as_float_image(image) for image in images]
-        scale = grey_range(photons)
+        scale = grey_range(photons, setup.black_photons)
         spacings: list[float] | None = None
         made = []
         for panel, image in enumerate(photons):

@@ -89,6 +89,8 @@ class Setup:
     """What the numbers stand for: photons, unless said otherwise."""
     plain_header: bool = False
     """Whether SMV files are to have the reference's header, no more and no less."""
+    black_photons: float | None = None
+    """Photons of a pixel that is black in a preview; None for those of the brightest."""
     rings: Callable[[int], Vector] | None = None
     """1/d (1/Å) at the pixels' corners of a panel, (slow + 1, fast + 1), where a preview is to show rings."""
 

@@ -98,6 +98,24 @@ def statistics(image: FloatImage, roi: Roi | None = None, mask: NDArray[np.bool_
     )
 
 
+def quantile_level(
+    images: Sequence[FloatImage],
+    quantile: float,
+    rois: Sequence[Roi | None],
+    masks: Sequence[NDArray[np.bool_] | None],
+) -> float:
+    """Photons that a fraction of the rendered pixels of all panels do not exceed; 0 where none is rendered.
+
+    **Arguments:** `images`, `rois`, `masks`: of each panel; `quantile`: the fraction, from 0 to 1.
+    """
+    held = []
+    for image, roi, mask in zip(images, rois, masks, strict=True):
+        place = window_of(image.shape, roi).slices
+        held.append(image[place].ravel() if mask is None else image[place][mask[place]])
+    values = np.concatenate(held)
+    return float(np.quantile(values, quantile, method="higher")) if values.size else 0.0
+
+
 def default_int_scale(brightest: float) -> float:
     """Scale that takes the brightest pixel to `INT_PEAK`; 1 for an empty image."""
     return INT_PEAK / brightest if brightest > 0 else 1.0

@@ -67,3 +67,11 @@ def test_a_preview_is_not_read(tmp_path):
     nb.write_image(tmp_path / "x.png", photons(), case("tilted"))
     with pytest.raises(InputError, match=r"^image '.*x.png' is a preview \(PNG\): the photons cannot be had from it$"):
         nb.read_image(tmp_path / "x.png")
+
+
+def test_black_can_be_another_level_than_the_brightest():
+    image = np.ones((10, 12), np.float32)
+    image[0, 0], image[1, 1] = 1e6, 100.0
+    assert png.grey_range([image]) == (10.0, 1e6)
+    assert png.grey_range([image], 100.0) == (1.0, 100.0)
+    assert png.grey_levels(image, *png.grey_range([image], 100.0))[[0, 1], [0, 1]].tolist() == [png.DARKEST] * 2

@@ -11,6 +11,7 @@ BOUNDS: dict[str, Callable[[float], bool]] = {
     ">= 0": lambda x: x >= 0,
     ">= 1": lambda x: x >= 1,
     "from -1 to 1": lambda x: -1 <= x <= 1,
+    "from 0 to 1": lambda x: 0 <= x <= 1,
     "from 0 to 100": lambda x: 0 <= x <= 100,
     "from -2147483646 to 2147483646": lambda x: abs(x) < LARGEST_INT,
 }

@@ -300,6 +300,9 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-scale", "int_scale", "float", "", "> 0",
              help=f"scale of the integer image (brightest pixel to {INT_PEAK:.0f})"),
         Flag("-pgmscale", "pgm_scale", "float", "", "> 0", help="scale of the PGM image (five rmsd to 250)"),
+        Flag("-quantile", "scale_quantile", "float", "", "from 0 to 1",
+             help="the fraction of pixels that stay within the range of the integer image, PGM and PNG without -scale "
+             "or -pgmscale (their brightest pixel, five rmsd, their brightest pixel)"),
         Flag("-adc", "adc_offset", "float", default=40.0,
              help="offset of the integer and the noise image (0 in miniCBF and NeXus)"),
         Flag("-seed", "noise_seed", "int", bounds=SEED, help="seed of the noise"),
