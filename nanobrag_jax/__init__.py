@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .formats import write_image as write_image
     from .formats import write_sweep as write_sweep
     from .goniometer import Goniometer as Goniometer
+    from .molecule import single_molecule as single_molecule
     from .mosaicity import AnisotropicMosaicity as AnisotropicMosaicity
     from .mosaicity import CapMosaicity as CapMosaicity
     from .mosaicity import IsotropicMosaicity as IsotropicMosaicity
@@ -69,6 +70,7 @@ else:
         experiment="Experiment Sampling completed image_experiment panel_experiment",
         formats="read_image write_image write_sweep",
         goniometer="Goniometer",
+        molecule="single_molecule",
         mosaicity="AnisotropicMosaicity CapMosaicity IsotropicMosaicity MosaicRotations ThreefoldMosaicity",
         scatterers="Amorphous amorphous_sample",
         structure_factors="StructureFactors",

@@ -80,17 +80,18 @@ class StructureFactors(eqx.Module):
         k_sol: float = DEFAULT_K_SOL_E_PER_A3,
         b_sol: float = DEFAULT_B_SOL_A2,
         F000: float | None = 0.0,
+        box: float | None = None,
         default_F=0.0,
     ) -> "StructureFactors":
         """Amplitudes of a PDB or mmCIF model to a resolution; see `models.density.sphere_from_model`.
 
         **Arguments:** `F000`: F(000), which is in the direct beam and would outshine everything; None for the model's
-        own, which crystals of a few cells need, whose amplitudes are interpolated.
+        own, which crystals of a few cells need, whose amplitudes are interpolated; `box`: see `single_molecule`.
         """
         from .models.density import sphere_from_model
         from .models.sphere import with_F000
 
-        sphere = sphere_from_model(path, dmin_A, wavelength_A=wavelength_A, k_sol=k_sol, b_sol=b_sol)
+        sphere = sphere_from_model(path, dmin_A, wavelength_A=wavelength_A, k_sol=k_sol, b_sol=b_sol, box=box)
         if F000 is not None:
             sphere = dataclasses.replace(sphere, table=with_F000(sphere.table, F000))
         return cls._of(sphere, default_F)

@@ -93,7 +93,7 @@ def test_model_to_the_detectors_corner_and_anomalous(folder):
     [
         ("-pdb model.pdb -N 5", 0),
         ("-pdb model.pdb -N 5 -F000 70", 70),
-        ("-pdb model.pdb -N 1", None),
+        ("-pdb model.pdb -k_sol 0 -N 1", None),
         ("-pdb model.pdb -N 1 -nointerpolate", 0),
         ("-mtz data.mtz -N 5 -F000 7", 7),
     ],
@@ -102,11 +102,18 @@ def test_F000(folder, line, F000):
     """0 for a model, unless its neighbours need it; else what is asked for."""
     factors = assembled(folder, f"{line} -detpixels 10 -pixel 10 -distance 50 -dmin 3").experiment.structure_factors
     if F000 is None:
-        F000 = float(
-            StructureFactors.from_model(folder / "model.pdb", 3.0, wavelength_A=1.0, F000=None).amplitudes.max()
-        )
+        own = StructureFactors.from_model(folder / "model.pdb", 3.0, wavelength_A=1.0, k_sol=0.0, F000=None)
+        F000 = float(own.amplitudes.max())
         assert F000 > 100
     np.testing.assert_allclose(factors.amplitudes[tuple(-low for low in factors.hkl_min)], F000, rtol=1e-4)
+
+
+def test_amplitudes_reach_beyond_what_is_interpolated(folder):
+    """By two indices on each axis, whatever the angles of the cell."""
+    line = "-pdb model.pdb -N {} -detpixels 10 -pixel 10 -distance 50 -dmin 3"
+    few, many = (assembled(folder, line.format(n)).experiment.structure_factors for n in (1, 5))
+    more = np.array(few.amplitudes.shape) - np.array(many.amplitudes.shape)
+    assert np.all(more >= 4)
 
 
 NOTES = [

@@ -17,7 +17,7 @@ LAYERS = [
     {"panels"},
     {"detectors", "sub_pixels"},
     {"experiment"},
-    {"beam_stop", "changes"},
+    {"beam_stop", "changes", "molecule"},
     {"config", "dials"},
     {"formats"},
     {"render"},

@@ -20,6 +20,7 @@ from .sphere import Floats, Sphere, box_indices, check_box, check_cell, check_re
 from .symmetry import origin_note
 
 _MASK_SPACING_A = 0.8
+_ATOM_RADIUS_A = 2.0
 _CUTOFF = 1e-6
 _RATE = 2.0
 _EDGE = 1e-9
@@ -32,12 +33,14 @@ def sphere_from_model(
     wavelength_A: float | None = None,
     k_sol: float = DEFAULT_K_SOL_E_PER_A3,
     b_sol: float = DEFAULT_B_SOL_A2,
+    box: float | None = None,
 ) -> Sphere:
     """The whole sphere in P1 to `dmin_A`, F(000) included, from a PDB or mmCIF model, or the CIF of a small molecule.
 
     **Arguments:** `wavelength_A`: for the anomalous scattering of each element (Cromer-Liberman), None for none;
     `k_sol` (electrons/Å³) and `b_sol` (Å²): bulk solvent k·exp(-b·s²/4) outside the atoms, none with k_sol = 0, and
-    none in small molecules.
+    none in small molecules; `box`: of one molecule, as the file lists it, instead of the crystal: its amplitudes in a
+    box that is so many times as wide as the molecule along x, y and z, with the solvent as a contrast.
 
     Isotropic and anisotropic displacement, occupancies and alternative conformations count as they stand; of several
     models the first. Raises InputError for a file that cannot be read, has no atoms, an unknown element, no cell or no
@@ -48,20 +51,49 @@ def sphere_from_model(
     if not dmin_A > 0:
         raise InputError(f"{name}: dmin_A must be positive, got {dmin_A:g}")
     small = small_structure(gemmi, path)
-    if small is not None:
+    if small is not None and box is None:
         return sphere_from_small(gemmi, small, dmin_A, anomalous(gemmi, small.sites, wavelength_A), name)
     structure, notes = _read(gemmi, path, name)
+    if box is not None:
+        put_in_box(gemmi, structure, box, name)
+        dmin_A = with_margin(dmin_A, np.array(structure.cell.reciprocal().parameters[:3]))
     cell, group = structure.cell, structure.find_spacegroup()
     most = [int(edge / dmin_A + _EDGE) for edge in (cell.a, cell.b, cell.c)]
     check_box(most, name)
     factors = _factors(gemmi, structure, dmin_A, wavelength_A, most)
     stol2 = cell.calculate_1_d2_array(box_indices(most)).reshape(factors.shape) / 4.0
     if k_sol:
-        factors = factors + k_sol * np.exp(-b_sol * stol2) * _solvent(gemmi, structure, dmin_A, most)
+        solvent = _solvent(gemmi, structure, dmin_A, most)
+        if box is not None:  # what surrounds the molecule has no end
+            solvent[most[0], most[1], most[2]] -= cell.volume
+        factors = factors + k_sol * np.exp(-b_sol * stol2) * solvent
     inside = stol2 <= (1.0 + _EDGE) / (4.0 * dmin_A * dmin_A)
     values = np.where(inside, np.abs(factors), 0.0).astype(np.float64)
     table = HklTable((-most[0], -most[1], -most[2]), values, inside, notes)
     return Sphere(table, np.array(cell.parameters), group.hm)
+
+
+def with_margin(dmin_A: float, reciprocal_edges: Floats) -> float:
+    """The resolution (Å) to which amplitudes have to be known for those to `dmin_A` to be interpolated.
+
+    **Arguments:** `reciprocal_edges` (3,): |a*|, |b*|, |c*| (1/Å); two indices farther along each are needed.
+    """
+    return 1.0 / (1.0 / dmin_A + 2.0 * float(np.sum(reciprocal_edges)))
+
+
+def put_in_box(gemmi: Any, structure: Any, box: float, name: str) -> None:
+    """Take a structure out of its crystal and put it into a box so many times its size, in P 1.
+
+    **Raises** `InputError` for a box less than twice as wide as the molecule, whose amplitudes say nothing between the
+    indices.
+    """
+    if not box >= 2:
+        raise InputError(f"{name}: a box must be at least twice as wide as the molecule, got {box:g}")
+    places = np.array([place.atom.pos.tolist() for place in structure[0].all()])
+    edges = box * np.maximum(np.ptp(places, axis=0) + 2 * _ATOM_RADIUS_A, 4 * _ATOM_RADIUS_A)
+    structure.cell = gemmi.UnitCell(*edges.tolist(), 90.0, 90.0, 90.0)
+    structure.spacegroup_hm = "P 1"
+    structure.setup_cell_images()
 
 
 def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, list[str]]:
@@ -167,11 +199,17 @@ def _whole(grid: Any, most: list[int]):
     return np.concatenate([lower, upper], axis=2)
 
 
-def read_model_cell(path: str | os.PathLike[str]) -> Floats:
-    """Edges (Å) and angles (degrees), (6,), of a PDB or mmCIF model. Raises InputError as `sphere_from_model`."""
+def read_model_cell(path: str | os.PathLike[str], box: float | None = None) -> Floats:
+    """Edges (Å) and angles (degrees), (6,), of a PDB or mmCIF model, or of the box around its molecule.
+
+    Raises InputError as `sphere_from_model`.
+    """
     gemmi = load_gemmi("an atomic model")
     small = small_structure(gemmi, path)
-    if small is not None and small.cell.is_crystal():
+    if small is not None and small.cell.is_crystal() and box is None:
         return np.array(small.cell.parameters)
-    structure, _ = _read(gemmi, path, f"model file {os.fspath(path)!r}")
+    name = f"model file {os.fspath(path)!r}"
+    structure, _ = _read(gemmi, path, name)
+    if box is not None:
+        put_in_box(gemmi, structure, box, name)
     return np.array(structure.cell.parameters)

@@ -83,6 +83,9 @@ def misset_of(settings: Settings) -> tuple[float, float, float]:
 def _cell(asked: Asked, wavelength_A: float, turn: Floats | None) -> dict[str, Any]:
     """Arguments of `Crystal` that say which cell, and how it is turned: of -mat, -cell, or the structure factors."""
     cell, matrix_path = asked("cell"), asked("mat_path")
+    if "model_box" in asked and (cell is not None or matrix_path is not None):
+        given = asked.flag_of("cell" if matrix_path is None else "mat_path")
+        raise InputError(f"{given} cannot be given beside -box, which is the cell")
     orientation = stretched = None
     if matrix_path is not None:
         with asked.about("mat_path"):

@@ -2,14 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from ...crystal import reciprocal_basis
 from ...detector import frame_on_host
 from ...errors import InputError, UsageError
 from ...experiment import Experiment, completed
 from ...io.fdump import read_fdump
 from ...io.hkl import HklTable, read_hkl
+from ...numerics.host import on_host
 from ...panels import split_panels
 from ...steps import use_interpolation
 from ...structure_factors import StructureFactors, other_cell_note
@@ -20,10 +23,13 @@ from .resolution import finest_resolution
 if TYPE_CHECKING:
     from ...models.sphere import Sphere
 
+_reciprocal_basis = jax.jit(reciprocal_basis)
+
 REFLECTION_FLAGS = {"hkl_path": "-hkl", "mtz_path": "-mtz", "sfcif_path": "-sfcif", "pdb_path": "-pdb"}
 """Settings that name structure factors; a run takes one of them."""
 
 _OPTIONS = {"mtz_column": "mtz_path", "sfcif_column": "sfcif_path", "k_sol": "pdb_path", "b_sol": "pdb_path"}
+_OPTIONS |= {"model_box": "pdb_path"}
 """Settings that say more about one of them."""
 
 
@@ -37,7 +43,7 @@ def cell_of_factors(asked: Asked) -> NDArray[np.floating] | None:
     if asked("pdb_path") is not None:
         from ...models.density import read_model_cell
 
-        return read_model_cell(asked.place / asked("pdb_path"))
+        return read_model_cell(asked.place / asked("pdb_path"), asked("model_box"))
     from ...models.reflection_lists import is_reflection_list, sphere_from_list
     from ...models.reflections import read_mmcif_cell, read_mtz_cell
 
@@ -79,8 +85,12 @@ def _F000(asked: Asked, parts: Experiment) -> float | None:
     """F(000) as given, 0 for a model; None for what the file has, and where amplitudes are interpolated around it."""
     if "F000" in asked or asked("pdb_path") is None:
         return asked("F000")
+    return None if _interpolates(asked, parts) else 0.0
+
+
+def _interpolates(asked: Asked, parts: Experiment) -> bool:
     cells = [round(n) for n in np.asarray(parts.crystal.n_cells).tolist()]
-    return None if use_interpolation(asked("interpolate"), cells) else 0.0
+    return use_interpolation(asked("interpolate"), cells)
 
 
 def _with_F000(asked: Asked, table: HklTable, F000: float) -> HklTable:
@@ -115,11 +125,16 @@ def _sphere(asked: Asked, parts: Experiment, flag: str) -> HklTable:
 
         sphere = sphere_from_mmcif(asked.place / asked("sfcif_path"), asked("sfcif_column"))
     else:
-        from ...models.density import sphere_from_model
+        from ...models.density import sphere_from_model, with_margin
 
+        box = asked("model_box")
         beam = completed(parts).beam
         frames = [(panel, frame_on_host(panel, beam, mode=asked("mode"))) for panel in split_panels(parts.detector)]
         dmin = max(finest_resolution(frames, beam), asked("dmin_A") or 0.0)
+        if box is None and _interpolates(asked, parts):
+            cell = on_host(_reciprocal_basis, parts.crystal.cell_lengths_A, parts.crystal.cell_angles_deg)
+            reciprocal_edges = np.linalg.norm(np.asarray(cell), axis=1)
+            dmin = with_margin(dmin, reciprocal_edges)
         asked.note(f"-pdb: structure factors are computed to {dmin:.4g} A")
         sphere = sphere_from_model(
             asked.place / asked("pdb_path"),
@@ -127,6 +142,7 @@ def _sphere(asked: Asked, parts: Experiment, flag: str) -> HklTable:
             wavelength_A=float(beam.wavelength_A),
             k_sol=asked("k_sol"),
             b_sol=asked("b_sol"),
+            box=box,
         )
     _compare_cells(asked, sphere, parts, flag)
     return sphere.table

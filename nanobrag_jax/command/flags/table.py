@@ -68,6 +68,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
              help="structure factors from a structure-factor mmCIF file, or a .fcf of SHELX"),
         Flag("-pdb", "pdb_path", "path",
              help="structure factors computed from a PDB or mmCIF model, or the CIF of a small molecule"),
+        Flag("-box", "model_box", "float", "", "> 0",
+             help="the model's molecule alone, in a box so many times its size (2 or more, 4 is good): the cell"),
         Flag("-k_sol", "k_sol", "float", "e/A^3", ">= 0", DEFAULT_K_SOL_E_PER_A3,
              help="density of the model's bulk solvent"),
         Flag("-b_sol", "b_sol", "float", "A^2", ">= 0", DEFAULT_B_SOL_A2, help="B factor of the model's bulk solvent"),
