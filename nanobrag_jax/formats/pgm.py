@@ -95,9 +95,14 @@ class Pgm(ImageFormat):
         return []
 
     def write(self, images: Sequence[Image], setup: Setup) -> list[FileContent]:
-        """Photons on the reference's scale, which all panels share: five times the largest rmsd is nearly white."""
+        """Photons on the reference's scale, which all panels share: five times the largest rmsd is nearly white;
+        or white where the setup says.
+        """
         photons = [as_float_image(image) for image in images]
-        scale = default_pgm_scale(max(statistics(image).rmsd for image in photons))
+        if setup.black_photons:
+            scale = LARGEST_GREY / setup.black_photons
+        else:
+            scale = default_pgm_scale(max(statistics(image).rmsd for image in photons))
         return [FileContent(pgm_bytes(pgm_image(image, scale), scale)) for image in photons]
 
     def begins(self, start: bytes) -> bool:

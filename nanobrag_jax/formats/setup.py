@@ -90,7 +90,7 @@ class Setup:
     plain_header: bool = False
     """Whether SMV files are to have the reference's header, no more and no less."""
     black_photons: float | None = None
-    """Photons of a pixel that is black in a preview; None for those of the brightest."""
+    """Photons of a pixel at the end of a picture's scale; None for its usual one."""
     rings: Callable[[int], Vector] | None = None
     """1/d (1/Å) at the pixels' corners of a panel, (slow + 1, fast + 1), where a preview is to show rings."""
 

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -18,6 +19,7 @@ from .from_experiment import reading_of, setup_of
 from .image_format import Image, ImageFormat, require_writer
 from .registry import format_of
 from .setup import PHOTONS, Setup
+from .whole_numbers import as_float_image, quantile_level
 
 
 def write_image(
@@ -27,6 +29,7 @@ def write_image(
     *,
     mode: Mode = "spec",
     rings: bool = False,
+    quantile: float | None = None,
     effects: DetectorEffects | None = None,
 ) -> list[str]:
     """The names of the files written: one, or for a detector of many panels one for each (NeXus: one for all).
@@ -39,6 +42,7 @@ def write_image(
     - `experiment`: whose image it is.
     - `mode`: as simulated, since the modes place some detectors differently.
     - `rings`: resolution rings in a preview;
+    - `quantile`: the fraction of the simulated pixels that stay within a picture's scale, None for its usual one;
     - `effects`: of the detector that made the counts, whose offset, saturation and dead pixels are then said in the
       format's way.
 
@@ -52,11 +56,21 @@ def write_image(
     require_writer(kind)
     images = panel_images(image, experiment)
     setup = setup_for(experiment, mode, rings=rings, effects=effects)
+    if quantile is not None:
+        setup = replace(setup, black_photons=_level(images, quantile, setup))
     for note in kind.unsaid(setup):
         warnings.warn(f"{os.fspath(path)}: {note}", stacklevel=2)
     outputs = image_outputs("write_image", os.fspath(path), kind, images, setup)
     write_outputs(outputs)
     return [output.path for output in outputs]
+
+
+def _level(images: Sequence[Image], quantile: float, setup: Setup) -> float | None:
+    """Photons that a fraction of the simulated pixels do not exceed, None where that is a dark one."""
+    if not 0 <= quantile <= 1:
+        raise InputError(f"quantile must be from 0 to 1, got {quantile:g}")
+    masks = [None if unused is None else ~unused for unused in setup.unused]
+    return quantile_level([as_float_image(image) for image in images], quantile, [None] * len(images), masks) or None
 
 
 def setup_for(

@@ -75,3 +75,17 @@ def test_black_can_be_another_level_than_the_brightest():
     assert png.grey_range([image]) == (10.0, 1e6)
     assert png.grey_range([image], 100.0) == (1.0, 100.0)
     assert png.grey_levels(image, *png.grey_range([image], 100.0))[[0, 1], [0, 1]].tolist() == [png.DARKEST] * 2
+
+
+def test_a_fraction_of_the_pixels_decides(tmp_path):
+    """In both pictures, over what was simulated; the brightest pixel is cut."""
+    experiment, light = small.experiment(sampling={"mask": np.indices((10, 12))[0] > 0}), photons()
+    light[5, 5], light[0] = 1e6, 0.0
+    level = np.quantile(light[1:].astype(np.float32), 0.9, method="higher")
+    nb.write_image(tmp_path / "x.png", light, experiment, quantile=0.9)
+    levels = levels_in(tmp_path / "x.png")
+    assert np.all(levels[light >= level] == png.DARKEST) and np.mean(levels[1:] == png.DARKEST) < 0.2
+    nb.write_image(tmp_path / "x.pgm", light, experiment, quantile=0.9)
+    assert np.all(nb.read_image(tmp_path / "x.pgm")[light >= level] >= 254)
+    with pytest.raises(InputError, match="quantile must be from 0 to 1, got 2"):
+        nb.write_image(tmp_path / "x.png", light, experiment, quantile=2)
