@@ -238,3 +238,21 @@ def test_options_of_the_detector():
         nb.detectors.cspad(100.0, convention="xds")
     with pytest.raises(nb.InputError, match="Detector has no argument tilt"):
         nb.detectors.eiger_1m(100.0, tilt=3).panels(1.0)
+
+
+def test_another_detector_in_an_experiment():
+    """Its mask takes the place of the other's where that is told to go."""
+    held = with_detector(nb.detectors.pilatus_300k(200.0), sampling=nb.Sampling(1))
+    with pytest.raises(nb.InputError, match="mask has 487 x 619 pixels, the detector 1030 x 1065"):
+        nb.replace(held, detector=nb.detectors.eiger_1m(200.0))
+    other = nb.replace(held, detector=nb.detectors.eiger_1m(200.0), mask=None)
+    np.testing.assert_array_equal(other.sampling.mask, nb.detectors.eiger_1m().mask)
+
+
+def test_another_wavelength_needs_another_sensor():
+    """The depth stays; a detector that is put in again has the one of the new wavelength."""
+    held = with_detector(nb.detectors.pilatus_300k(200.0), beam=nb.Beam(1.0), sampling=nb.Sampling(1))
+    harder = nb.replace(held, energy_eV=20000.0)
+    assert float(harder.panel.attenuation_depth_um) == float(held.panel.attenuation_depth_um)
+    again = nb.replace(harder, detector=nb.detectors.pilatus_300k(200.0))
+    np.testing.assert_allclose(again.panel.attenuation_depth_um, attenuation_depth_um("Si", EV_ANGSTROM / 20000))
