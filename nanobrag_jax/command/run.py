@@ -6,12 +6,10 @@ anything else that is wrong. Files are written all or none.
 
 import gc
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NoReturn
 
 import jax
 import numpy as np
@@ -21,6 +19,8 @@ from ..errors import InputError, UsageError
 from ..experiment import Experiment, completed
 from ..formats.registry import format_of_output
 from ..formats.setup import PHOTONS, Reading, Setup
+from ..formats.whole_numbers import FloatImage
+from ..io.signals import stop_like_interruptions
 from ..numerics.precision import precision_context
 from ..trace import trace_pixel
 from ..version import __version__
@@ -54,15 +54,10 @@ USAGE = f"python -m {NAME} -mat FILE | -cell a b c al be ga  -hkl FILE | -defaul
 def run() -> None:
     """The command of the shell: `main` with the arguments of the process, and compiled programs kept on disk."""
     use_compilation_cache()
-    signal.signal(signal.SIGTERM, _stopped)
+    stop_like_interruptions()
     status = main(sys.argv[1:])
     gc.freeze()  # else Python looks through a million objects for garbage before it ends: a fifth of a second
     sys.exit(status)
-
-
-def _stopped(*_: object) -> NoReturn:
-    """What a batch system asks for (SIGTERM) ends a run as an interruption does: nothing half-written is left."""
-    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str]) -> int:
@@ -126,10 +121,21 @@ def simulate_to_files(settings: Settings) -> None:
         sweep_to_files(run, exposure, numbers)
         return
     images = image_to_files(run, exposure, setup)
+    try:
+        _print_pixels(settings, exposure, images, traced)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("interrupted, all files are written") from stop
+
+
+def _print_pixels(
+    settings: Settings, exposure: Exposure, images: Sequence[FloatImage], traced: tuple[int, int] | None
+) -> None:
+    """The report of -printout. **Arguments:** `traced`: (slow, fast) of a single pixel."""
+    experiments, mode = exposure.experiments, settings.get("mode")
     if traced:
-        say(trace_pixel(exposure.experiments[0], *traced, mode=mode).text().rstrip())
+        say(trace_pixel(experiments[0], *traced, mode=mode).text().rstrip())
     elif settings.get("printout"):
-        for experiment, image in zip(exposure.experiments, images, strict=True):
+        for experiment, image in zip(experiments, images, strict=True):
             place = window_of(image.shape, experiment.sampling.roi).slices
             for lines in report.pixel_list(image, place, mask_of(experiment)):
                 say(lines)

@@ -11,7 +11,8 @@ from ..experiment import completed
 from ..formats.image_format import AddFrame
 from ..formats.setup import PHOTONS, Reading, Setup
 from ..formats.sweep import frame_paths, open_frames
-from ..io.outputs import numbered_path, write_outputs
+from ..io.file_set import FileSet
+from ..io.outputs import add_outputs, numbered_path, write_outputs
 from ..numerics.compiler_memory import returning_compiler_memory
 from ..render import bands
 from . import report
@@ -32,24 +33,26 @@ def sweep_to_files(run: Run, first: Exposure, numbers: range) -> None:
     totals = _Totals()
     progress = Progress(run.settings.get("progress"), images=len(numbers))
     try:
-        with returning_compiler_memory(), _writing(run, len(numbers), written) as write:
-            for exposure, made in _images(run, first, numbers, progress):
-                write(exposure, made)
-                totals.add(exposure.number, made)
+        with returning_compiler_memory(), FileSet() as files:
+            with _writing(run, files, len(numbers), written) as write:
+                for exposure, made in _images(run, first, numbers, progress):
+                    write(exposure, made)
+                    totals.add(exposure.number, made)
+            beside = files_beside(run, first.whole, totals.readings, numbers)
+            add_outputs(files, beside)
     except InputError as error:
         raise InputError(f"{error}{_told(written, '; ')}") from error
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("interrupted" + (_told(written, ", ") or ", nothing is written")) from stop
+        told = _told(written, ", ") or ", nothing is written"
+        raise KeyboardInterrupt(str(stop) or f"interrupted{told}") from stop
     finally:
         progress.finish()
     settings, paths = run.settings, run.paths
-    beside = files_beside(run, first.whole, totals.readings, numbers)
-    write_outputs(beside)
     run.times.append(time.perf_counter())
     rows = [("images", f"{numbers[0]} to {numbers[-1]}"), *scale_rows(settings, paths, totals.scales, run.seed)]
-    files = [(flag_of(settings, name), path) for name, path in paths.items() if name in IMAGES]
-    files += [(output.flag, output.path) for output in beside]
-    rows += totals.rows("noise_path" in paths) + [(f"written ({flag})", path) for flag, path in files]
+    named = [(flag_of(settings, name), path) for name, path in paths.items() if name in IMAGES]
+    named += [(output.flag, output.path) for output in beside]
+    rows += totals.rows("noise_path" in paths) + [(f"written ({flag})", path) for flag, path in named]
     label, spent = report.spent(run.times, ("reading", "compiling", "rendering and writing"))
     pace = len(numbers) / (run.times[-1] - run.times[-2])
     report.say(report.text([*rows, (label, f"{spent}; {pace:.3g} images a second")]))
@@ -86,18 +89,21 @@ def _images(run: Run, first: Exposure, numbers: range, progress: Progress) -> It
 
 
 @contextlib.contextmanager
-def _writing(run: Run, count: int, written: list[int]) -> Iterator[Callable[[Exposure, Developed], None]]:
+def _writing(
+    run: Run, files: FileSet, count: int, written: list[int]
+) -> Iterator[Callable[[Exposure, Developed], None]]:
     """What hands an exposure to the thread that writes it, once the one before is written.
 
-    **Arguments:** `count`: how many there will be; `written`: the numbers of images with files of their own, added to.
+    **Arguments:** `files`: the set of files of all images; `count`: how many images there will be; `written`: the
+    numbers of images with files of their own, added to.
     """
     settings = run.settings
     together = {name: kind for name, path in run.paths.items() if (kind := frame_format_of(name, path)) is not None}
     one_each = {name: path for name, path in run.paths.items() if name in IMAGES and name not in together}
-    files: dict[str, AddFrame] = {}
+    adds: dict[str, AddFrame] = {}
 
     def write(number: int, setup: Setup, made: Developed) -> None:
-        for name, add in files.items():
+        for name, add in adds.items():
             add(made.images[name])
         if one_each:
             paths = {name: numbered_path(path, number) for name, path in one_each.items()}
@@ -114,8 +120,8 @@ def _writing(run: Run, count: int, written: list[int]) -> Iterator[Callable[[Exp
                 for name, kind in together.items():
                     paths = frame_paths(kind, run.paths[name], len(exposure.jobs))
                     said = replace(setup, reading=made.readings.get(name, PHOTONS))
-                    opened = open_frames(flag_of(settings, name), kind, paths, count, said)
-                    files[name] = stack.enter_context(opened)
+                    opened = open_frames(files, flag_of(settings, name), kind, paths, count, said)
+                    adds[name] = stack.enter_context(opened)
             else:
                 before.result()
             before = thread.submit(write, exposure.number, setup, made)

@@ -11,7 +11,7 @@ from .. import checks
 from ..effects import DetectorEffects
 from ..errors import InputError
 from ..experiment import Experiment, image_experiment
-from ..io.atomic import whole_path
+from ..io.file_set import FileSet
 from ..io.outputs import is_template, numbered_path, panel_path, sweep_template, write_outputs
 from ..typing import Mode
 from .image_format import AddFrame, FrameFormat, Image, ImageFormat, require_writer
@@ -54,7 +54,7 @@ def write_sweep(
         warnings.warn(f"{text}: {note}", stacklevel=2)
     together, written = frame_format(kind, text), []
     with contextlib.ExitStack() as stack:
-        add = None
+        files, add = stack.enter_context(FileSet()), None
         for number, image in _counted(images, first, n):
             panels = panel_images(image, experiment)
             if together is None:
@@ -65,7 +65,7 @@ def write_sweep(
             else:
                 if add is None:
                     written = frame_paths(together, text, len(panels))
-                    add = stack.enter_context(open_frames("write_sweep", together, written, n, setup))
+                    add = stack.enter_context(open_frames(files, "write_sweep", together, written, n, setup))
                 add(panels)
     return written
 
@@ -93,25 +93,32 @@ def frame_paths(kind: FrameFormat, path: str, panels: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def open_frames(flag: str, kind: FrameFormat, paths: Sequence[str], frames: int, setup: Setup) -> Iterator[AddFrame]:
-    """What adds an image, (slow, fast) of each panel, to files that appear at the end, whole or not at all.
+def open_frames(
+    files: FileSet, flag: str, kind: FrameFormat, paths: Sequence[str], frames: int, setup: Setup
+) -> Iterator[AddFrame]:
+    """What adds an image, (slow, fast) of each panel, to files of a set.
 
-    **Arguments:** `flag`: whom to name in an error; `paths`: of one file for all panels, or of one for each; `frames`:
-    how many images there will be; `setup`: of the first.
+    **Arguments:**
+
+    - `files`: the set, which is entered before this and left after it;
+    - `flag`: whom to name in an error;
+    - `paths`: of one file for all panels, or of one for each;
+    - `frames`: how many images there will be;
+    - `setup`: of the first.
 
     **Raises** `InputError`, naming flag and file.
     """
     with contextlib.ExitStack() as stack:
-        files: list[AddFrame] = []
+        adds: list[AddFrame] = []
         for path in paths:
+            temporary = files.name(path, flag)
             with _about(flag, path):
-                temporary = stack.enter_context(whole_path(path))
-                files.append(stack.enter_context(kind.open_frames(temporary, frames, setup)))
+                adds.append(stack.enter_context(kind.open_frames(temporary, frames, setup)))
 
         def add(images: Sequence[Image]) -> None:
-            for number, (path, file) in enumerate(zip(paths, files, strict=True)):
+            for number, (path, add_to) in enumerate(zip(paths, adds, strict=True)):
                 with _about(flag, path):
-                    file(images if len(files) < len(images) else images[number : number + 1])
+                    add_to(images if len(adds) < len(images) else images[number : number + 1])
 
         yield add
 

@@ -1,13 +1,12 @@
 """The files of a run: written all or none."""
 
-import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import InputError
-from .atomic import whole_file
+from .file_set import FileSet, cannot_write
+from .text import reason
 
 
 class Output(NamedTuple):
@@ -69,31 +68,21 @@ def write_outputs(outputs: Sequence[Output], report: Callable[[float], None] | N
 
     **Raises** `InputError` that names flag and file where one cannot be written; then none has appeared.
     """
+    with FileSet() as files:
+        add_outputs(files, outputs, report)
+
+
+def add_outputs(files: FileSet, outputs: Sequence[Output], report: Callable[[float], None] | None = None) -> None:
+    """Write files that appear with others of a set. **Arguments** and **raises** as `write_outputs`."""
     before, total = 0, sum(output.count for output in outputs)
-    with contextlib.ExitStack() as stack:
-        handles = [stack.enter_context(_whole_output(output)) for output in outputs]
-        for output, handle in zip(outputs, handles, strict=True):
-            try:
-                for number, piece in enumerate(output.pieces, 1):
-                    handle.write(piece)
-                    if report:
-                        report((before + min(number, output.count)) / total)
-                before += output.count
-                handle.flush()
-            except OSError as error:
-                raise _FlaggedError(f"{output.flag}: cannot write {output.path!r}: {error.strerror}") from error
-
-
-class _FlaggedError(InputError):
-    """An error that names its flag already."""
-
-
-@contextlib.contextmanager
-def _whole_output(output: Output):
-    try:
-        with whole_file(output.path) as handle:
-            yield handle
-    except _FlaggedError:
-        raise
-    except InputError as error:
-        raise _FlaggedError(f"{output.flag}: {error}") from error
+    handles = [files.open(output.path, output.flag) for output in outputs]
+    for output, handle in zip(outputs, handles, strict=True):
+        try:
+            for number, piece in enumerate(output.pieces, 1):
+                handle.write(piece)
+                if report:
+                    report((before + min(number, output.count)) / total)
+            before += output.count
+            handle.flush()
+        except OSError as error:
+            raise cannot_write(output.flag, output.path, reason(error)) from error
