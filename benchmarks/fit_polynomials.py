@@ -1,7 +1,8 @@
 """`python -m benchmarks.fit_polynomials`: the coefficients of nanobrag_jax/numerics/polynomials.py.
 
-Each polynomial in y = x² interpolates its function at the Chebyshev nodes of 0 ≤ y ≤ ¼, that is |x| ≤ ½: within a few
-per cent of the smallest possible largest error.
+Each polynomial interpolates its function at the Chebyshev nodes of an interval: those of the sine and the cotangent in
+y = x² for 0 ≤ y ≤ ¼, that is |x| ≤ ½, that of 2^y for |y| ≤ ½. The largest error is within a few per cent of the
+smallest possible.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
-LARGEST = 0.25
+SQUARES, HALVES = (0.0, 0.25), (-0.5, 0.5)
 
 
 def sine(y: np.ndarray) -> np.ndarray:
@@ -25,31 +26,42 @@ def cotangent(y: np.ndarray) -> np.ndarray:
     return np.pi**2 * np.where(x < 0.05, near, (1 - x / np.tan(x)) / x**2)
 
 
-def interpolated(function: Callable[[np.ndarray], np.ndarray], degree: int) -> np.ndarray:
+def interpolated(
+    function: Callable[[np.ndarray], np.ndarray], degree: int, interval: tuple[float, float]
+) -> np.ndarray:
     """Coefficients of y⁰, y¹, … of the interpolating polynomial, (degree + 1,)."""
-    in_nodes = chebyshev.chebinterpolate(lambda t: function(LARGEST * (t + 1) / 2), degree)
+    middle, half = sum(interval) / 2, (interval[1] - interval[0]) / 2
+    in_nodes = chebyshev.chebinterpolate(lambda t: function(middle + half * t), degree)
     total, power = np.zeros(1), np.ones(1)
     for coefficient in chebyshev.cheb2poly(in_nodes):
         total = polynomial.polyadd(total, coefficient * power)
-        power = polynomial.polymul(power, [-1.0, 2.0 / LARGEST])
+        power = polynomial.polymul(power, [-middle / half, 1.0 / half])
     return total
 
 
-def relative_error(function: Callable[[np.ndarray], np.ndarray], coefficients: np.ndarray) -> float:
+def relative_error(
+    function: Callable[[np.ndarray], np.ndarray], coefficients: np.ndarray, interval: tuple[float, float]
+) -> float:
     """The largest on a fine grid."""
-    y = np.linspace(1e-9, LARGEST, 100_001)
+    y = np.linspace(interval[0] + 1e-9, interval[1], 100_001)
     return float(np.max(np.abs(polynomial.polyval(y, coefficients) / function(y) - 1)))
 
 
-TABLE = {"_SIN_64": (sine, 6), "_SIN_32": (sine, 4), "_COT_REST": (cotangent, 7)}
-"""Name in the module → function and degree."""
+TABLE = {
+    "_SIN_64": (sine, 6, SQUARES),
+    "_SIN_32": (sine, 4, SQUARES),
+    "_COT_REST": (cotangent, 7, SQUARES),
+    "_EXP2_64": (np.exp2, 10, HALVES),
+    "_EXP2_32": (np.exp2, 6, HALVES),
+}
+"""Name in the module → function, degree and interval."""
 
 
 def main() -> None:
     """Print them."""
-    for name, (function, degree) in TABLE.items():
-        coefficients = interpolated(function, degree)
-        print(f"{name} = (  # {relative_error(function, coefficients):.2g}")
+    for name, (function, degree, interval) in TABLE.items():
+        coefficients = interpolated(function, degree, interval)
+        print(f"{name} = (  # {relative_error(function, coefficients, interval):.2g}")
         print("".join(f"    {float(c)!r},\n" for c in coefficients) + ")")
 
 

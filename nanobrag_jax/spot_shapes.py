@@ -21,7 +21,7 @@ from . import checks
 from .checks import leaf
 from .constants import GAUSS_XTAL_SCALE, ROUND_XTAL_SCALE, TOPHAT_LIMIT
 from .errors import InputError
-from .numerics.polynomials import cot_pi_rest, sin_pi
+from .numerics.polynomials import cot_pi_rest, exp_negative, sin_pi
 from .numerics.vectors import Vec3, added, cross, dot, scaled
 from .reference.slips import Slips
 from .typing import Matrix, Scalar, Vector
@@ -322,7 +322,7 @@ class GaussStar(AbstractSpotShape):
     def factors(self, lattice: Lattice, index: Vec3, rest: Vec3, slips: Slips) -> Vec3:
         """exp(−r²·fudge/0.63)."""
         exponent = -_radius_sqr(lattice, rest) * lattice.fudge / GAUSS_XTAL_SCALE
-        return _alone(_cells(lattice) * jnp.exp(exponent))
+        return _alone(_cells(lattice) * exp_negative(exponent))
 
     def intensity(self, lattice: Lattice, rest: Vec3, amplitude: Array, weight: Array | float, slips: Slips) -> Array:
         """weight·(F·F_latt)²."""
@@ -401,7 +401,7 @@ class Gauss(AbstractSpotShape):
         """All of it in the first."""
         inside = self._size(lattice.n_cells, rest)
         exponent = -dot(inside, inside) * lattice.fudge / GAUSS_XTAL_SCALE
-        return _alone(self._determinant(lattice.n_cells) * jnp.exp(exponent))
+        return _alone(self._determinant(lattice.n_cells) * exp_negative(exponent))
 
     def intensity(self, lattice: Lattice, rest: Vec3, amplitude: Array, weight: Array | float, slips: Slips) -> Array:
         """weight·(F·F_latt)²."""
