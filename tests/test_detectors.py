@@ -228,6 +228,7 @@ def test_effects():
     counts = nb.detect(np.full((619, 487), 3.0), pilatus, 1)
     assert np.all(np.asarray(counts)[~nb.detectors.pilatus_300k().mask] == 0)
     assert 2.9 < float(np.mean(np.asarray(counts)[nb.detectors.pilatus_300k().mask])) < 3.1
+    np.testing.assert_array_equal(nb.detect(np.full((619, 487), 3), pilatus, 1), counts)
 
 
 def test_options_of_the_detector():

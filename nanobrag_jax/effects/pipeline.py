@@ -11,7 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, ScalarLike
+from jaxtyping import Array, Float, Real, ScalarLike
 
 from ..constants import LARGEST_COUNT
 from ..errors import InputError
@@ -26,7 +26,11 @@ _FLICKER, _READOUT, _CALIBRATION, _DEAD, _PANELS = 1, 2, 3, 4, 0x100
 
 
 def detect(
-    image: Float[Array, "... slow fast"], effects: DetectorEffects, key: Seed = DEFAULT_SEED, *, panel: ScalarLike = 0
+    image: Real[Array | np.ndarray, "... slow fast"],
+    effects: DetectorEffects,
+    key: Seed = DEFAULT_SEED,
+    *,
+    panel: ScalarLike = 0,
 ) -> Float[Array, "... slow fast"]:
     """What a detector reads for an image of mean photon counts, (slow, fast): ADU, not yet whole numbers.
 
@@ -40,6 +44,9 @@ def detect(
     is a copy of one's own that can. **Raises** `InputError` for a dead_mask that does not
     fit. Source: docs/detector.md.
     """
+    image = jnp.asarray(image)
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        image = image.astype(float)
     if image.ndim == 3:
         panels = jnp.arange(image.shape[0])
         return jax.vmap(lambda one, number: detect(one, effects, key, panel=number))(image, panels)
