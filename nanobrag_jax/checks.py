@@ -227,10 +227,12 @@ def rotation(name: str, value) -> None:
     require(name, value, "a rotation matrix", holds, (3, 3))
 
 
-def count(name: str, value) -> None:
-    """Raise unless a whole number of at least one."""
+def count(name: str, value, most: int = 2**31 - 1) -> None:
+    """Raise unless a whole number of at least one, and at most `most`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise InputError(f"{name} must be a whole number of at least 1, got {value!r}")
+    if value > most:
+        raise InputError(f"{name} must be at most {most}, got {value}")
 
 
 def one_of(name: str, value, choices) -> None:

@@ -76,7 +76,7 @@ class Sampling(eqx.Module):
         water_um=None,
     ):
         if oversample != "auto":
-            checks.count("oversample", oversample)
+            checks.count("oversample", oversample, most=46340)  # squared it is counted in 32 bits
         self.oversample = "auto" if oversample == "auto" else int(oversample)
         self.oversample_thick, self.oversample_polar = oversample_thick, oversample_polar
         self.oversample_omega, self.interpolate = oversample_omega, interpolate

@@ -14,7 +14,7 @@ from golden import INPUTS, SIX_DIGITS, absent, case_of, check_image, images_of
 
 import nanobrag_jax as nb
 from nanobrag_jax.command import run as cli
-from nanobrag_jax.command.compilation_cache import KEPT_PROGRAMS, cache_folder, use_compilation_cache
+from nanobrag_jax.command.compilation_cache import cache_folder, use_compilation_cache
 from nanobrag_jax.command.progress import Progress
 from nanobrag_jax.formats.pgm import read_pgm
 from nanobrag_jax.formats.raw import read_raw
@@ -399,24 +399,3 @@ def test_a_cache_folder_that_cannot_be_made(folder, monkeypatch):
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     assert cache_folder().is_absolute()
-
-
-def test_the_oldest_programs_go(folder, monkeypatch):
-    import jax
-
-    updates = []
-    monkeypatch.setattr(jax.config, "update", lambda *pair: updates.append(pair))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    place = cache_folder()
-    place.mkdir(parents=True)
-    for number in range(2 * KEPT_PROGRAMS + 1):
-        (place / f"{number}").touch()
-        os.utime(place / f"{number}", (number, number))
-    use_compilation_cache()
-    assert len(list(place.iterdir())) == KEPT_PROGRAMS and (place / f"{2 * KEPT_PROGRAMS}").exists()
-    assert ("jax_compilation_cache_dir", str(place)) in updates
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "elsewhere")
-    updates.clear()
-    use_compilation_cache()
-    assert updates == []

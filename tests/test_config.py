@@ -281,3 +281,22 @@ def test_every_field_has_a_rule():
         assert fields <= set(rules_of(kind))
         extra = set(rules_of(kind)) - fields
         assert extra == ({"mosaic_spread_deg", "mosaic_domains", "mosaic_seed"} if part == "crystal" else set())
+
+
+@pytest.mark.parametrize("how", ["up", "absolute", "link", "nul"])
+def test_arrays_outside_the_folder_are_refused(tmp_path, how):
+    inside, outside = tmp_path / "inside", tmp_path / "secret.npz"
+    inside.mkdir()
+    np.savez(outside, x=np.zeros((2, 3)))
+    (inside / "link.npz").symlink_to(outside)
+    file = {"up": "../secret.npz", "absolute": str(outside), "link": "link.npz", "nul": "a\0b"}[how]
+    place = {"file": file, "array": "x"}
+    document = {"format": "nanobrag_jax run", "version": 2, "crystal": {"cell_lengths_A": place}}
+    path = inside / "run.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(nb.InputError, match="is outside the folder of the configuration: -config_anywhere"):
+        nb.load_config(path)
+    if how != "nul":
+        with pytest.raises(nb.InputError) as caught:  # read, and found to be something else
+            nb.load_config(path, anywhere=True)
+        assert "-config_anywhere" not in str(caught.value)

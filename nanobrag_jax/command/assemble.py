@@ -27,6 +27,7 @@ from .assembly.sampling import check_pixels, sampling_from_flags
 from .assembly.scatterers import scatterers_from_flags
 from .assembly.structure_factors import factors_of_table, given_table, table_from_flags, table_of
 from .flags import Settings
+from .workload import check_counts, check_workload
 
 
 @dataclass
@@ -69,8 +70,10 @@ def assemble(settings: Settings, directory: str | os.PathLike[str] = ".") -> Ass
     build = _from_flags if settings.get("config_path") is None else _from_config
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentWarning)  # what it would say is among the notes
+        check_counts(asked)
         experiment, table, listed = build(asked)
         experiment = _behind_beam_stop(asked, experiment)
+    check_workload(settings, [experiment])
     return Assembly(experiment, settings, asked.place, asked.notes, table, listed)
 
 

@@ -2,6 +2,8 @@
 
 import sys
 
+from ..io.signals import stop_like_interruptions
 from .command import main
 
+stop_like_interruptions()
 sys.exit(main())

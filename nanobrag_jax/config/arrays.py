@@ -13,10 +13,14 @@ from .schema import check_keys, shown
 
 
 class ArrayFiles:
-    """Arrays of npz files in a folder, each read once, and those alone that are asked for."""
+    """Arrays of npz files in a folder, each read once, and those alone that are asked for.
 
-    def __init__(self, folder: Path):
+    Files elsewhere, by their names or through links, are refused unless they may lie `anywhere`.
+    """
+
+    def __init__(self, folder: Path, anywhere: bool = False):
         self.folder = folder
+        self.anywhere = anywhere
         self.names: dict[str, list[str]] = {}
         self.read: dict[tuple[str, str], NDArray[np.generic]] = {}
 
@@ -42,6 +46,11 @@ class ArrayFiles:
 
     def _held(self, file: str, name: str) -> NDArray[np.generic]:
         path = self.folder / file
+        if not self.anywhere and not _inside(path, self.folder):
+            raise InputError(
+                f"{file!r} is outside the folder of the configuration: -config_anywhere "
+                "(load_config(…, anywhere=True)) reads it"
+            )
         called = f"arrays {str(path)!r}"
         if file not in self.names:
             self.names[file] = npz_names(path, called)
@@ -50,6 +59,13 @@ class ArrayFiles:
         if (file, name) not in self.read:
             self.read[file, name] = npz_array(path, name, called)
         return self.read[file, name]
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL character
+        return False
 
 
 def _name(full: str, key: str, value: object) -> str:

@@ -24,17 +24,19 @@ class Config(NamedTuple):
     output: dict[str, Any]
 
 
-def load_config(path: str | os.PathLike[str]) -> Config:
+def load_config(path: str | os.PathLike[str], *, anywhere: bool = False) -> Config:
     """The run that a file describes: `experiment`, `mode`, `precision` and `output`.
 
     Keys that are left out have the defaults of the classes.
+
+    **Arguments:** `anywhere`: whether its arrays may lie in files outside the folder of the configuration.
 
     **Raises** `InputError` that names the key and its value for a file that cannot be used: unknown keys, wrong types
     and lengths, numbers that are not finite, parts that do not fit together, arrays that are not those the file was
     written with.
     """
     document, name = read_document(path), os.fspath(path)
-    reader = _Reader(name, ArrayFiles(Path(path).parent))
+    reader = _Reader(name, ArrayFiles(Path(path).parent, anywhere))
     parts: dict[str, Any] = {}
     for part, kind in PARTS.items():
         section = document.get(part, {})

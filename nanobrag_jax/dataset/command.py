@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import signal
 import sys
 import time
 import warnings
@@ -15,6 +14,7 @@ import numpy as np
 from ..command.compilation_cache import use_compilation_cache
 from ..errors import InputError
 from ..formats import write_image
+from ..io.signals import stop_like_interruptions
 from ..numerics.precision import precision_context
 from .document import load_recipe
 from .make import begin, estimate, image_of, make_dataset, missing
@@ -29,9 +29,9 @@ _SAY_EVERY_S = 10.0
 def main(argv: Sequence[str]) -> int:
     """Run one of the commands; the exit status: 0, 1 with a sentence on stderr, 130 after an interruption."""
     options = _parser().parse_args(argv)
-    use_compilation_cache()
     warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    use_compilation_cache()
+    stop_like_interruptions()
     try:
         return options.run(options)
     except InputError as error:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Real, ScalarLike
 from ..constants import LARGEST_COUNT
 from ..errors import InputError
 from ..numerics.pixel_random import Seed, as_key, pixel_normal, pixel_uniform, stream
+from ..numerics.processes import refuse_after_fork
 from ..typing import Image
 from ..window import window_of
 from .config import DetectorEffects
@@ -44,6 +45,7 @@ def detect(
     is a copy of one's own that can. **Raises** `InputError` for a dead_mask that does not
     fit. Source: docs/detector.md.
     """
+    refuse_after_fork()
     image = jnp.asarray(image)
     if not jnp.issubdtype(image.dtype, jnp.floating):
         image = image.astype(float)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ..errors import InputError
 from ..experiment import Experiment
 from ..numerics.compiler_memory import returning_compiler_memory
+from ..numerics.processes import refuse_after_fork
 from .background import to_photons
 from .data import PixelData
 from .drivers.abstract import AbstractDriver, Outcome, minimise
@@ -136,6 +137,7 @@ def _around(result: Result, hops: Mapping[str, float]) -> Iterator[dict[str, np.
 
 
 def _fitted(problem: Problem, sets: list[PixelData], driver: AbstractDriver | None, progress: bool | Report) -> Result:
+    refuse_after_fork()
     driver = LevenbergMarquardt() if driver is None else driver
     with returning_compiler_memory():
         outcome = minimise(driver, problem, start(problem), reporter(progress))

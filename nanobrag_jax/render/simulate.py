@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..experiment import Experiment, panel_experiment, settled
 from ..numerics.loops import EVEN, WHOLE_PIXELS, block_shape, fold, mapped, padded, row_and_column, scan, stored_first
 from ..numerics.precision import check_precision, precision_context
+from ..numerics.processes import refuse_after_fork
 from ..numerics.sharding import (
     EVERYWHERE,
     AxisNames,
@@ -123,6 +124,7 @@ def simulate_pixels(
 
 
 def _checked(options: RenderOptions) -> RenderOptions:
+    refuse_after_fork()
     checks.one_of("mode", options.mode, MODES)
     check_precision(options.precision)
     return options

@@ -33,14 +33,14 @@ def beam_options(asked: Asked, spectrum: Spectrum | None) -> dict[str, Any]:
 
 
 def _divergence(asked: Asked) -> dict[str, Any]:
-    horizontal, vertical = _completed_divergence(asked, "h"), _completed_divergence(asked, "v")
+    horizontal, vertical = completed_divergence(asked, "h"), completed_divergence(asked, "v")
     fractions = steps.grid_fractions(horizontal, vertical, asked("round_div"))
     if not len(fractions):
         raise InputError("-round_div leaves no source: give -square_div or other divergence steps")
     return {"divergence_mrad": np.array([horizontal[1], vertical[1]]) * 1e3, "divergence_fractions": fractions}
 
 
-def _completed_divergence(asked: Asked, direction: str) -> tuple[int, float, float]:
+def completed_divergence(asked: Asked, direction: str) -> tuple[int, float, float]:
     """(count, range, step) of the horizontal or vertical divergence, radians."""
     names = [f"{direction}div{what}" for what in ("steps", "range_mrad", "step_mrad")]
     count, range_, step = (asked(name) for name in names)

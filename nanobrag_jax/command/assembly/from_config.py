@@ -25,7 +25,7 @@ _FACTORS = {name for flag in GROUPS["Structure factors"] for name in flag.settin
 """Settings that bring other structure factors."""
 
 _MORE = {"mode", "precision", "config_path", "save_config_path", "misset_seed", "mosaic_domains", "mosaic_seed"}
-_MORE |= {"beamstop_mm", "dmax_A"}
+_MORE |= {"beamstop_mm", "dmax_A", "config_anywhere"}
 """Settings that say how to simulate, or more about a field that another flag stands for."""
 
 _WHY = {
@@ -41,7 +41,7 @@ def experiment_from_config(asked: Asked) -> Experiment:
     **Raises** `InputError` for flags that stand for more than one number.
     """
     with asked.about("config_path"):
-        experiment = load_config(asked.place / asked("config_path")).experiment
+        experiment = load_config(asked.place / asked("config_path"), anywhere=asked("config_anywhere")).experiment
     settings = asked.settings
     _refuse_what_stands_for_more(settings)
     if "wavelength_A" in settings and experiment.beam.source_wavelengths_A is not None:

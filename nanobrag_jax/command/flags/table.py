@@ -76,6 +76,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     ),
     "Experiment": (
         Flag("-config", "config_path", "path", help="the whole run from a file of -save_config; flags beside it win"),
+        Flag("-config_anywhere", "config_anywhere", default=False,
+             help="its arrays may lie in files outside its folder"),
         Flag("-save_config", "save_config_path", "path", help="write the whole run, readable and editable (JSON)"),
         Flag("-expt", "expt_path", "path",
              help="DIALS experiment list: detector, beam, crystal, goniometer and scan; or a CrystFEL geometry"),
@@ -311,6 +313,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-printout", "printout", default=False, help="report of every pixel"),
         Flag("-printout_pixel", "printout_pixel", "int", "", ">= 0", count=2, also=(("printout", True),),
              help="report of this pixel only"),
+        Flag("-force", "force", default=False,
+             help="render what would take longer than a day or more memory than is free"),
         Flag("-progress", "progress", default=True, help="progress meter"),
         Flag("-noprogress", "progress", constant=False, help="no progress meter"),
     ),
