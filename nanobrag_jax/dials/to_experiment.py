@@ -29,6 +29,8 @@ from .models import ExptBeam, ExptCrystal, ExptExperiment, ExptGoniometer, ExptP
 from .read import read_one_expt
 
 _SQUARE = 1e-6
+_ALONG_BEAM = 0.01
+"""Cosine below which a panel lies so nearly along the beam that a distance along the beam says nothing."""
 
 
 def experiment_from_expt(
@@ -313,7 +315,7 @@ def _reference_place(panel: ExptPanel, distance: float, beam: np.ndarray | None)
     foot = [-panel.origin_mm @ panel.fast_axis, -panel.origin_mm @ panel.slow_axis]
     along = 1.0 if beam is None else abs(float(beam @ panel.normal))
     return {
-        "distance_mm": distance / max(along, 1e-9),
+        "distance_mm": distance / along if along > _ALONG_BEAM else distance,
         "close_distance_mm": distance,
         "close_point_mm": foot,
         "beam_center_mm": foot,

@@ -3,6 +3,9 @@
 from .data import PixelData as PixelData
 from .data import shoeboxes as shoeboxes
 from .data import whole_image as whole_image
+from .dials_data import LeftOut as LeftOut
+from .dials_data import Shot as Shot
+from .dials_data import from_dials as from_dials
 from .drivers.abstract import AbstractDriver as AbstractDriver
 from .drivers.abstract import Ending as Ending
 from .drivers.abstract import Iterate as Iterate

@@ -59,16 +59,22 @@ def whole_image(
     mask: Numbers | None = None,
     background: BackgroundKind = "constant",
     known_background: Numbers = 0.0,
+    lowest: float = 0.0,
 ) -> PixelData:
     """Data from every pixel of an image, or of a mask.
 
-    **Arguments:** `experiment`: gives the detector, and its own mask and region of interest; `counts` (slow, fast):
-    photons, NaN where there are none; `mask` (slow, fast): True where a pixel counts; `background`: what is refined
-    under the spots, one for the image; `known_background`: photons a pixel, a number or (slow, fast).
+    **Arguments:**
+
+    - `experiment`: gives the detector, and its own mask and region of interest;
+    - `counts` (slow, fast): photons, NaN where there are none;
+    - `mask` (slow, fast): True where a pixel counts;
+    - `background`: what is refined under the spots, one for the image;
+    - `known_background`: photons a pixel, a number or (slow, fast);
+    - `lowest`: counts below it are left out; those of a detector whose pedestal was taken off may be negative.
 
     **Raises** `InputError` for shapes that do not fit the detector, and if no pixel is left.
     """
-    image, good, known = _checked(experiment, counts, mask, known_background)
+    image, good, known = _checked(experiment, counts, mask, known_background, lowest)
     slow, fast = np.nonzero(good)
     if not slow.size:
         raise InputError("no pixel is left: the mask excludes all of them")
@@ -93,6 +99,7 @@ def shoeboxes(
     mask: Numbers | None = None,
     background: BackgroundKind = "constant",
     known_background: Numbers = 0.0,
+    lowest: float = 0.0,
 ) -> PixelData:
     """Data from square boxes around spots, each with its own background.
 
@@ -107,11 +114,12 @@ def shoeboxes(
     - `half_size`: a box reaches so many pixels to each side;
     - `mask` (slow, fast): True where a pixel counts;
     - `background`: what is refined under the spots, one for each box;
-    - `known_background`: photons a pixel, a number or (slow, fast).
+    - `known_background`: photons a pixel, a number or (slow, fast);
+    - `lowest`: counts below it are left out.
 
     **Raises** `InputError` for shapes that do not fit the detector, and without a spot.
     """
-    image, good, known = _checked(experiment, counts, mask, known_background)
+    image, good, known = _checked(experiment, counts, mask, known_background, lowest)
     if half_size < 1:
         raise InputError(f"half_size must be at least 1, got {half_size}")
     centers = np.stack([np.asarray(slow, float), np.asarray(fast, float)], axis=-1)
@@ -133,7 +141,7 @@ def shoeboxes(
     return _pixel_data(*image_data, np.arange(len(centers)), centers, half_sizes, background)
 
 
-def _checked(experiment: Experiment, counts, mask, known) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked(experiment: Experiment, counts, mask, known, lowest) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The image, which of its pixels can be used, and the known background."""
     if not isinstance(experiment.detector, Detector):
         raise InputError("refinement takes panels as images: make each with panel_experiment(experiment, panel)")
@@ -141,7 +149,7 @@ def _checked(experiment: Experiment, counts, mask, known) -> tuple[np.ndarray, n
     image = np.asarray(counts, float)
     if image.shape != shape:
         raise InputError(f"counts must have the detector's shape {shape} (slow, fast), got {image.shape}")
-    good = np.isfinite(image) & (image >= 0)
+    good = np.isfinite(image) & (image >= lowest)
     for name, given in (("mask", mask), ("sampling.mask", experiment.sampling.mask)):
         if given is None:
             continue
