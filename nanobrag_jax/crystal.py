@@ -244,7 +244,10 @@ def cell_and_orientation(columns: Floats) -> tuple[Floats, Floats, Floats]:
     The orientation takes the standard setting (a* along x, b* in the xy plane) to the given vectors; it is a
     reflection where they are left-handed.
     """
-    a, b, c = np.linalg.inv(columns)
+    try:
+        a, b, c = np.linalg.inv(columns)
+    except np.linalg.LinAlgError:
+        raise InputError("the axes of the cell lie in a plane: they span no volume") from None
     lengths = np.array([np.linalg.norm(v) for v in (a, b, c)])
     pairs = ((b, c, 1, 2), (c, a, 2, 0), (a, b, 0, 1))
     angles = [np.degrees(np.arccos(u @ v / (lengths[i] * lengths[j]))) for u, v, i, j in pairs]

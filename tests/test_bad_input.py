@@ -84,7 +84,7 @@ CASES = {
     "pixels zero": ("-detpixels_x 0", ["-detpixels_x", "0"]),
     "pixels negative": ("-detpixels_y -8", ["-detpixels_y", "-8"]),
     "pixels beyond an integer": ("-detpixels 99999999999", ["-detpixels", "99999999999"]),
-    "too many pixels": ("-detpixels 100000 -pixel 0.001", ["100000 x 100000", "too many"]),
+    "too many pixels": ("-detpixels 100000 -pixel 0.001 -force", ["100000 x 100000", "too many"]),
     "wavelength zero": ("-lambda 0", ["-lambda", "0"]),
     "wavelength NaN": ("-wave nan", ["-wave", "nan"]),
     "energy zero": ("-energy 0", ["-energy", "0"]),

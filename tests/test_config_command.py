@@ -206,7 +206,7 @@ def test_a_flag_that_names_a_field_replaces_it_and_others_are_refused(flag, base
         group == "Structure factors" and flag.names != "-dump"
     )
     more = flag.setting in ("mode", "precision", "misset_seed", "mosaic_domains", "mosaic_seed", "save_config_path")
-    more = more or flag.setting in ("beamstop_mm", "dmax_A")
+    more = more or flag.setting in ("beamstop_mm", "dmax_A", "config_anywhere")
     try:
         nb.experiment_from_args(line)
         refused = False

@@ -78,7 +78,7 @@ def _numbers(name: str, value: Numbers) -> Floats:
     """Finite numbers. **Raises** `InputError` for anything else."""
     try:
         array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} must be numbers, got {value!r}") from None
     if not np.isfinite(array).all() or np.asarray(value).dtype.kind == "b":
         raise InputError(f"{name} must be finite numbers, got {value!r}")
@@ -156,6 +156,9 @@ class Normal:
         _numbers("mean", self.mean)
         if (_numbers("sd", self.sd) < 0).any():
             raise InputError(f"sd must not be negative, got {self.sd!r}")
+        for name, limit in (("low", self.low), ("high", self.high)):
+            if limit is not None:
+                _numbers(name, limit)
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise InputError(f"low must be below high, got {self.low!r} and {self.high!r}")
 

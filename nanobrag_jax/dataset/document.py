@@ -97,7 +97,9 @@ def _base(entry: object, where: str, folder: Path) -> tuple[Experiment, float]:
             raise InputError(f"{where}.config must be the name of a file, got {shown(entry['config'])}")
         return load_config(folder / entry["config"]).experiment, float(weight)
     args = entry["args"]
-    if not isinstance(args, list) or not all(isinstance(x, str | int | float) for x in args):
+    if not isinstance(args, list) or not all(
+        isinstance(x, str | int | float) and not isinstance(x, bool) for x in args
+    ):
         raise InputError(f"{where}.args must be a list of flags and values, got {shown(args)}")
     return experiment_from_args([str(x) for x in args], folder), float(weight)
 

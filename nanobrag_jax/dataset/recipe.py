@@ -85,6 +85,8 @@ class Recipe:
 
     def __post_init__(self):
         checks.count("images", self.images)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or abs(self.seed) >= 2**63:
+            raise InputError(f"seed must be a whole number of 64 bits, got {self.seed!r}")
         if not self.bases:
             raise InputError("base must be an experiment or several, got none")
         self.base_choice  # noqa: B018  (checks the weights)

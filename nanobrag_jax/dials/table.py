@@ -28,7 +28,7 @@ class Table:
         try:
             numbers = np.asarray(value, float)
             numbers = numbers.reshape(shape)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             numbers = np.array([np.nan])
         if not np.all(np.isfinite(numbers)):
             wanted = "a number" if shape == () else f"{'x'.join(str(n) for n in shape).replace('-1', 'n')} numbers"

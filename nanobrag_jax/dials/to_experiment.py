@@ -69,14 +69,17 @@ def experiment_from_expt(
     """
     record, _ = read_one_expt(path, index)
     where = f"experiment {index} of {os.fspath(path)!r}"
-    made = Experiment(
-        crystal=crystal_from_expt(record, where, image, **(crystal or {})),
-        beam=beam_from_expt(record, where, image, spectrum, **(beam or {})),
-        detector=detector_from_expt(record, where, thickness_steps),
-        goniometer=goniometer_from_expt(record, where, image, phi_steps, phi_sampling),
-        structure_factors=structure_factors,
-        sampling=sampling,
-    )
+    try:
+        made = Experiment(
+            crystal=crystal_from_expt(record, where, image, **(crystal or {})),
+            beam=beam_from_expt(record, where, image, spectrum, **(beam or {})),
+            detector=detector_from_expt(record, where, thickness_steps),
+            goniometer=goniometer_from_expt(record, where, image, phi_steps, phi_sampling),
+            structure_factors=structure_factors,
+            sampling=sampling,
+        )
+    except InputError as error:
+        raise error if where in str(error) else InputError(f"{where}: {error}") from None
     measured = cell_of_file(structure_factors)
     if measured is not None:
         cell = np.concatenate([made.crystal.cell_lengths_A, made.crystal.cell_angles_deg])

@@ -136,6 +136,8 @@ def frame_of(stack: Image, frame: int, name: str) -> Image:
     """
     if stack.ndim < 2:
         raise InputError(f"{name} has {stack.ndim} axes; an image has two (slow, fast)")
+    if 0 in stack.shape:
+        raise InputError(f"{name} has no pixels: its shape is {' x '.join(map(str, stack.shape))}")
     frames = stack.reshape(-1, *stack.shape[-2:])
     check_frame(frame, len(frames), name)
     return frames[frame]

@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import zlib
+from typing import IO
 
 from ..errors import InputError
 
@@ -15,6 +16,9 @@ _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _SHOWN_CHARACTERS = 60
 _SAID_CHARACTERS = 150
 _MOST_BYTES = 1 << 34
+_MOST_PACKED = 1500
+"""Times what a packed file has itself: no honest one holds more (gzip makes one byte of 1032 zeros)."""
+_PIECE_BYTES = 1 << 24
 
 
 _PACKED = {".gz": gzip.open, ".bz2": bz2.open}
@@ -70,17 +74,27 @@ def read_start(path: str | os.PathLike[str], kind: str, count: int) -> bytes:
     """
     unpack = _PACKED.get(os.path.splitext(os.fspath(path))[1].lower(), open)
     name = f"{kind} {os.fspath(path)!r}"
-    check_regular(path, name)
+    size = check_regular(path, name)
+    most = size if unpack is open else min(_MOST_BYTES, _MOST_PACKED * size)
     try:
         with unpack(path, "rb") as handle:
-            data = handle.read(_MOST_BYTES + 1 if count < 0 else count)
+            data = _read(handle, most + 1 if count < 0 else count)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"cannot read {name}: {reason(error)}") from error
     except (zlib.error, MemoryError) as error:
         raise InputError(f"cannot read {name}: {one_line(error)}") from error
-    if len(data) > _MOST_BYTES:
-        raise InputError(f"cannot read {name}: more than {_MOST_BYTES} bytes are packed in it")
+    if count < 0 and unpack is not open and len(data) > most:
+        raise InputError(f"cannot read {name}: more than {most} bytes are packed in it")
     return data
+
+
+def _read(handle: IO[bytes], most: int) -> bytes:
+    """What there is, at most so many bytes; piece by piece, else memory for so many would be taken first."""
+    pieces = []
+    while most > 0 and (piece := handle.read(min(most, _PIECE_BYTES))):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def plain_lines(data: bytes) -> bytes:

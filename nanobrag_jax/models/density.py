@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..io.hkl import HklTable
 from ..io.text import is_number, shown
 from .core_cif import small_structure, sphere_from_small
-from .sphere import Floats, Sphere, box_indices, check_box, check_cell, check_readable, load_gemmi
+from .sphere import Floats, Sphere, box_indices, check_box, check_cell, check_readable, load_gemmi, naming
 from .symmetry import origin_note
 
 _MASK_SPACING_A = 0.8
@@ -26,6 +26,7 @@ _RATE = 2.0
 _EDGE = 1e-9
 
 
+@naming("model file")
 def sphere_from_model(
     path: str | os.PathLike[str],
     dmin_A: float,
@@ -199,6 +200,7 @@ def _whole(grid: Any, most: list[int]):
     return np.concatenate([lower, upper], axis=2)
 
 
+@naming("model file")
 def read_model_cell(path: str | os.PathLike[str], box: float | None = None) -> Floats:
     """Edges (Å) and angles (degrees), (6,), of a PDB or mmCIF model, or of the box around its molecule.
 

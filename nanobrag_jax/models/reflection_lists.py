@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..io.text import read_bytes, read_start, shown
+from ..io.text import finite_number, read_bytes, read_start, shown
 from .shelx import is_shelx, sphere_from_shelx
 from .sphere import Sphere, check_cell, check_repeated, expanded, load_gemmi
 
@@ -75,16 +75,25 @@ def _xds(gemmi: Any, text: str, name: str) -> Sphere:
     if said.get("MERGE", "FALSE").upper() != "TRUE":
         raise InputError(f"{name} is unmerged (MERGE=FALSE): merge it first, with XSCALE or another program")
     number, cell = said.get("SPACE_GROUP_NUMBER", ""), said.get("UNIT_CELL_CONSTANTS", "").split()
-    group = gemmi.find_spacegroup_by_number(int(number)) if number.isdigit() else None
+    group = (
+        gemmi.find_spacegroup_by_number(int(number))
+        if number.isascii() and number.isdigit() and len(number) < 4
+        else None
+    )
     if group is None:
         raise InputError(f"{name} does not say its space group")
     try:
         a, b, c, alpha, beta, gamma = (float(x) for x in cell)
         edges = gemmi.UnitCell(a, b, c, alpha, beta, gamma)
-    except ValueError:
+    except (ValueError, RuntimeError):
         raise InputError(f"{name} does not say its unit cell") from None
     check_cell(edges, name)
-    items = [int(said.get(f"ITEM_{item}", place)) - 1 for item, place in (("H", 1), ("K", 2), ("L", 3), ("IOBS", 4))]
+    items = []
+    for item, place in (("H", "1"), ("K", "2"), ("L", "3"), ("IOBS", "4")):
+        column = said.get(f"ITEM_{item}", place)
+        if not (column.isascii() and column.isdigit() and len(column) < 4 and int(column) > 0):
+            raise InputError(f"{name} has ITEM_{item}={shown(column)}, which is no number of a column")
+        items.append(int(column) - 1)
     begin = next((i for i, line in enumerate(lines) if line.startswith("!END_OF_HEADER")), None)
     end = next((i for i, line in enumerate(lines) if line.startswith("!END_OF_DATA")), None)
     if begin is None or end is None:
@@ -101,9 +110,9 @@ def _rows(
     for number in range(begin, end):
         words = lines[number].split()
         try:
-            hkl.append([int(words[i]) for i in indices])
-            values.append(float(words[value]))
-        except (IndexError, ValueError):
+            hkl.append([int(np.int32(int(words[i]))) for i in indices])
+            values.append(finite_number(words[value], ""))
+        except (IndexError, ValueError, OverflowError):
             raise InputError(f"{name}, line {number + 1}: no h k l and intensity in {shown(lines[number])}") from None
     if not hkl:
         raise InputError(f"{name} holds no reflections")

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import InputError
 from .core_cif import core_reflections
-from .sphere import Floats, Sphere, check_cell, check_readable, check_repeated, expanded, load_gemmi
+from .mtz_header import mtz_records
+from .sphere import Floats, Sphere, check_cell, check_readable, check_repeated, expanded, load_gemmi, naming
 from .symmetry import absences_note, mtz_group
 
 AMPLITUDES = {"F": False, "G": True}
@@ -41,6 +42,7 @@ class _Choice(NamedTuple):
     intensity: bool
 
 
+@naming("MTZ file")
 def sphere_from_mtz(path: str | os.PathLike[str], column: str | None = None) -> Sphere:
     """The whole sphere in P1 from a merged MTZ file.
 
@@ -51,10 +53,10 @@ def sphere_from_mtz(path: str | os.PathLike[str], column: str | None = None) -> 
     Raises InputError for a file that cannot be read, is unmerged, lacks the column, cell or space group.
     """
     name = f"MTZ file {os.fspath(path)!r}"
-    mtz, columns, choice, cell = _open_mtz(path, column, name)
+    records, mtz, columns, choice, cell = _open_mtz(path, column, name)
     parts = [None if x is None else _values(mtz, x) for x in (choice.plus, choice.minus)]
     others = [label for label, kind in columns.items() if kind in AMPLITUDES and label not in choice]
-    group, notes = mtz_group(load_gemmi("an MTZ file"), mtz, path, name)
+    group, notes = mtz_group(load_gemmi("an MTZ file"), mtz, records, name)
     others = others if column is None else []
     return _sphere(mtz.make_miller_array(), parts, choice, cell, group, name, others, notes)
 
@@ -65,19 +67,28 @@ def _values(mtz: Any, label: str) -> Floats:
     return values if np.isnan(mtz.valm) else np.where(values == np.float32(mtz.valm), np.nan, values)
 
 
+@naming("MTZ file")
 def read_mtz_cell(path: str | os.PathLike[str], column: str | None = None) -> Floats:
     """Edges (Å) and angles (degrees), (6,), that go with a column. Raises InputError as `sphere_from_mtz`."""
-    return np.array(_open_mtz(path, column, f"MTZ file {os.fspath(path)!r}")[3].parameters)
+    name = f"MTZ file {os.fspath(path)!r}"
+    return np.array(_open_mtz(path, column, name).cell.parameters)
 
 
-def _open_mtz(path: str | os.PathLike[str], column: str | None, name: str) -> tuple[Any, dict[str, str], _Choice, Any]:
-    """A file, its columns' types, the choice among them and its cell."""
+class _Mtz(NamedTuple):
+    """The records of a file's header, gemmi's reading of it, its columns' types, the choice among them and its cell."""
+
+    records: list[str]
+    mtz: Any
+    columns: dict[str, str]
+    choice: _Choice
+    cell: Any
+
+
+def _open_mtz(path: str | os.PathLike[str], column: str | None, name: str) -> _Mtz:
     gemmi = load_gemmi("an MTZ file")
     check_readable(path, name)
-    try:
-        mtz = gemmi.read_mtz_file(os.fspath(path))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"cannot read {name}: {_first_line(error)}") from None
+    records = mtz_records(path, name)
+    mtz = gemmi.read_mtz_file(os.fspath(path))
     if mtz.batches or mtz.columns_with_type("B"):
         raise InputError(f"{name} is unmerged: merge it first")
     columns = {c.label: c.type for c in mtz.columns}
@@ -88,7 +99,7 @@ def _open_mtz(path: str | os.PathLike[str], column: str | None, name: str) -> tu
     choice = _choose_mtz(offered, column, name)
     cell = mtz.get_cell(mtz.column_with_label(choice.plus).dataset_id)
     check_cell(cell, name)
-    return mtz, columns, choice, cell
+    return _Mtz(records, mtz, columns, choice, cell)
 
 
 def _has_values(mtz: Any, label: str) -> bool:
@@ -139,6 +150,7 @@ def _with_partner(label: str, columns: dict[str, str]) -> _Choice:
     return _Choice(label, None, intensity)
 
 
+@naming("structure-factor file")
 def sphere_from_mmcif(path: str | os.PathLike[str], column: str | None = None) -> Sphere:
     """The whole sphere in P1 from a structure-factor mmCIF or a .fcf of SHELX; of several blocks the first that serves.
 
@@ -178,12 +190,9 @@ def _open_mmcif(path: str | os.PathLike[str], name: str) -> list[Any]:
     """The blocks of a file that hold reflections."""
     gemmi = load_gemmi("a structure-factor mmCIF file")
     check_readable(path, name)
-    try:
-        document = gemmi.cif.read(os.fspath(path))
-        small = core_reflections(gemmi, document)
-        blocks = [block for block in gemmi.as_refln_blocks(document) if block] or small
-    except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"cannot read {name}: {_first_line(error)}") from None
+    document = gemmi.cif.read(os.fspath(path))
+    small = core_reflections(gemmi, document)
+    blocks = [block for block in gemmi.as_refln_blocks(document) if block] or small
     if not blocks:
         raise InputError(f"{name} holds no reflections (no loop of _refln. or _refln_index_h)")
     return blocks
@@ -246,7 +255,3 @@ def _without_negative(values: Floats | None) -> tuple[Floats | None, int]:
         return None, 0
     negative = values < 0
     return np.where(negative, np.nan, values), int(np.count_nonzero(negative))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,19 +2,28 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..io.hkl import MAX_GRID_POINTS, HklTable
-from ..io.text import check_regular
+from ..io.text import check_regular, one_line
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
+
+P = ParamSpec("P")
+Found = TypeVar("Found")
+_OF_DAMAGED_FILES = (RuntimeError, ValueError, OSError, LookupError, TypeError, ArithmeticError, MemoryError)
+
+_SURE_POINTS, _POINTS_PER_REFLECTION = 4_000_000, 2000
+"""A grid of more points, and of more for each reflection than the symmetry of any crystal makes, comes from damage."""
 
 _SHORTEST_EDGE_A, _LONGEST_EDGE_A = 0.1, 1e5
 
@@ -39,6 +48,27 @@ def load_gemmi(wanted_for: str) -> ModuleType:
     except ImportError:
         raise InputError(f"{wanted_for} needs the gemmi package: pip install nanobrag_jax[formats]") from None
     return gemmi
+
+
+def naming(kind: str) -> Callable[[Callable[P, Found]], Callable[P, Found]]:
+    """Decorates a reader: what gemmi and numpy raise over a damaged file is an `InputError` that names kind and path.
+
+    The path is the reader's first argument.
+    """
+
+    def decorated(read: Callable[P, Found]) -> Callable[P, Found]:
+        @wraps(read)
+        def reader(*args: P.args, **kwargs: P.kwargs) -> Found:
+            try:
+                return read(*args, **kwargs)
+            except InputError:
+                raise
+            except _OF_DAMAGED_FILES as error:
+                raise InputError(f"cannot read {kind} {os.fspath(cast(str, args[0]))!r}: {one_line(error)}") from error
+
+        return reader
+
+    return decorated
 
 
 def check_readable(path: str | os.PathLike[str], name: str) -> None:
@@ -113,6 +143,11 @@ def expanded(hkl: Indices, plus: Floats, minus: Floats | None, cell: Any, group:
     mates = np.concatenate([hkl @ rotation for rotation in rotations])
     most = np.abs(mates).max(axis=0).tolist()
     shape = check_box(most, name)
+    if math.prod(shape) > max(_SURE_POINTS, _POINTS_PER_REFLECTION * len(hkl)):
+        raise InputError(
+            f"{name}: indices up to {' '.join(str(n) for n in most)} make a grid of {math.prod(shape)} points "
+            f"for {len(hkl)} reflections"
+        )
     values, given = np.zeros(shape), np.zeros(shape, bool)
     count = len(rotations)
     # In order of trust, the last assignment stays: a mate's amplitude, then what the file says of the index itself.
@@ -128,8 +163,10 @@ def expanded(hkl: Indices, plus: Floats, minus: Floats | None, cell: Any, group:
 def _fill_absences(values: Floats, given: NDArray[np.bool_], hkl, most: list[int], operations: Any, cell: Any) -> None:
     if cell is None:  # a point group, in which nothing is absent
         return
-    box = box_indices(most)
     limit = cell.calculate_1_d2_array(hkl.astype(np.int32)).max() * (1 + 1e-6)
-    absent = operations.systematic_absences(box) & (cell.calculate_1_d2_array(box) <= limit)
-    absent = absent.reshape(values.shape)
-    values[absent], given[absent] = 0.0, True
+    layer = box_indices([0, *most[1:]])
+    for place in range(2 * most[0] + 1):  # one after the other: the indices take far more memory than the amplitudes
+        layer[:, 0] = place - most[0]
+        absent = operations.systematic_absences(layer) & (cell.calculate_1_d2_array(layer) <= limit)
+        absent = absent.reshape(values.shape[1:])
+        values[place][absent], given[place][absent] = 0.0, True

@@ -1,15 +1,13 @@
 """The symmetry of reflection files: a known symbol, or operators where the file has no symbol that is known."""
 
-import os
-import struct
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
-
-_RECORD = 80
+from ..io.text import one_line
+from .mtz_header import symmetry_records
 
 
 class Operators(NamedTuple):
@@ -24,23 +22,26 @@ class Operators(NamedTuple):
         return self.given
 
 
-def mtz_group(gemmi: ModuleType, mtz: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, list[str]]:
+def mtz_group(gemmi: ModuleType, mtz: Any, records: list[str], name: str) -> tuple[Any, list[str]]:
     """The space group of an MTZ file, and what to tell of it.
 
-    The operators of its SYMM records count where it has some; a symbol that says otherwise is told of.
+    **Arguments:** `records`: of its header. The operators of its SYMM records count where it has some; a symbol that
+    says otherwise is told of.
 
     **Raises** `InputError` for a file with neither.
     """
-    written = _symm_records(path)
+    written = symmetry_records(records)
     try:
         operators = [gemmi.Op(text) for text in written]
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{name} has a SYMM record that is no operator: {error}") from None
+        raise InputError(f"{name} has a SYMM record that is no operator: {one_line(error)}") from None
     if not operators:
         if mtz.spacegroup is None:
             raise InputError(f"{name} does not say its space group")
         return mtz.spacegroup, []
     told = {op.triplet() for op in operators}
+    if "x,y,z" not in told:  # gemmi finds no centring without it, and ends the process
+        operators.insert(0, gemmi.Op("x,y,z"))
     if mtz.spacegroup is not None:
         usual = {op.triplet() for op in mtz.spacegroup.operations()}
         if usual == {op.wrap().triplet() for op in operators}:
@@ -59,23 +60,6 @@ def mtz_group(gemmi: ModuleType, mtz: Any, path: str | os.PathLike[str], name: s
             f"the operators are taken{f' ({found.hm})' if found is not None else ''}"
         )
     return (Operators(group, mtz.spacegroup_name) if found is None else found), [note]
-
-
-def _symm_records(path: str | os.PathLike[str]) -> list[str]:
-    """The operators in the header of an MTZ file as they are written."""
-    with open(path, "rb") as file:
-        start = file.read(20)
-        file.seek(0)
-        data = file.read()
-    (place,) = struct.unpack("<i", start[4:8])
-    if place == -1:
-        (place,) = struct.unpack("<q", start[12:20])
-    if not 0 < place * 4 <= len(data):
-        (place,) = struct.unpack(">i", start[4:8])
-    header = data[(place - 1) * 4 :].decode("latin-1")
-    records = [header[i : i + _RECORD] for i in range(0, len(header), _RECORD)]
-    last = next((i for i, record in enumerate(records) if record.split()[:1] == ["END"]), len(records))
-    return [record[5:].strip() for record in records[:last] if record.startswith("SYMM ")]
 
 
 def absences_note(group: Any, hkl: np.ndarray, values: np.ndarray, name: str) -> list[str]:

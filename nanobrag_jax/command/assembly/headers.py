@@ -49,6 +49,8 @@ def read_headers(asked: Asked) -> tuple[dict[str, float], NDArray[np.bool_] | No
             else:
                 header = read_smv_header(asked.place / path)
         values = header_settings(header, whole_keys=asked("mode") != "c-parity")
+        if not {"detpixels_f", "detpixels_s"} <= values.keys():
+            raise InputError(f"{asked.flag_of(name)} {path}: its header does not say SIZE1 and SIZE2")
         if name == "mask_path" and "Ybeam_mm" in values:
             pixel = values.get("pixel_mm", float(asked("pixel_mm")))
             values["Ybeam_mm"] = values["detpixels_s"] * pixel - values["Ybeam_mm"]
