@@ -3,8 +3,6 @@
 from .data import PixelData as PixelData
 from .data import shoeboxes as shoeboxes
 from .data import whole_image as whole_image
-from .dials_data import LeftOut as LeftOut
-from .dials_data import Shot as Shot
 from .dials_data import from_dials as from_dials
 from .drivers.abstract import AbstractDriver as AbstractDriver
 from .drivers.abstract import Ending as Ending
@@ -42,5 +40,12 @@ from .restraints import StartRestraint as StartRestraint
 from .restraints import TargetRestraint as TargetRestraint
 from .result import Residuals as Residuals
 from .result import Result as Result
+from .shot import LeftOut as LeftOut
+from .shot import Shot as Shot
+from .shot import shot_of as shot_of
+from .shots.batch import BatchSize as BatchSize
+from .shots.batch import batch_size as batch_size
+from .shots.fit import ShotFit as ShotFit
+from .shots.fit import fit_shots as fit_shots
 from .symmetry import laue_operations as laue_operations
 from .symmetry import reflection_groups as reflection_groups

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
 
 from ..dials.models import ExptExperiment
 from ..dials.read import read_expt
@@ -29,9 +28,10 @@ from ..panels import split_panels
 from ..structure_factors import StructureFactors
 from ..sub_pixels import resolving_oversample
 from .background import BackgroundKind
-from .data import PixelData, shoeboxes
+from .data import shoeboxes
 from .dials_images import ImageReader, PanelCounts, image_place, panel_counts
 from .predict import predict
+from .shot import LeftOut, Shot, chosen_boxes
 from .spot_starts import amplitudes_from_boxes, crystal_with_starts, fluence_from_boxes
 
 Around = Literal["observed", "calculated", "predicted"]
@@ -39,68 +39,6 @@ Around = Literal["observed", "calculated", "predicted"]
 _MOST_SUB_PIXELS = 4
 """Along an edge; a refinement with broadened spots needs no more."""
 _COLUMNS = {"observed": "xyzobs.px.value", "calculated": "xyzcal.px"}
-
-
-class LeftOut(NamedTuple):
-    """What of a shot is not compared."""
-
-    unindexed: int
-    """Spots without indices."""
-    off_panel: int
-    """Spots whose box would be in no panel or that have no pixel to count."""
-    masked_pixels: int
-    """Of the boxes: marked in the image, below the trusted range, or in a mask."""
-    saturated_pixels: int
-    """Of the boxes: above the trusted range."""
-
-
-@dataclass(frozen=True, repr=False)
-class Shot:
-    """One image with its experiment and its boxes."""
-
-    name: str
-    """The experiment's identifier, or its number, and the image where there are several."""
-    number: int
-    """Of the experiment in its list, from 0."""
-    image: int
-    record: ExptExperiment
-    experiment: Experiment
-    """With all panels."""
-    boxes: PixelData
-    """One group of pixels for each box, all panels one after the other."""
-    panel: Int[np.ndarray, " boxes"]
-    hkl: Int[np.ndarray, "boxes 3"]
-    row: Int[np.ndarray, " boxes"]
-    """In the reflection table; −1 for a predicted spot that it does not have."""
-    center: Float[np.ndarray, "boxes 2"]
-    """Of the spot (slow, fast), the middle of a pixel a whole number."""
-    left_out: LeftOut
-
-    @property
-    def by_panel(self) -> tuple[list[Experiment], list[PixelData]]:
-        """Panels with boxes as images: what `fit` takes."""
-        panels = split_panels(self.experiment.detector)
-        experiments, data = [], []
-        for panel in np.unique(self.panel):
-            experiments.append(eqx.tree_at(lambda e: e.detector, self.experiment, panels[panel]))
-            data.append(chosen_boxes(self.boxes, self.panel == panel))
-        return experiments, data
-
-    def __repr__(self) -> str:
-        out = self.left_out
-        text = f"{self.name}: {len(self.panel)} boxes on {len(np.unique(self.panel))} panels, "
-        text += f"{self.boxes.num_used} pixels; left out: {out.unindexed} spots without indices, "
-        text += (
-            f"{out.off_panel} off the panels, {out.masked_pixels} masked and {out.saturated_pixels} saturated pixels"
-        )
-        return text
-
-
-def chosen_boxes(boxes: PixelData, keep: np.ndarray) -> PixelData:
-    """Some of the boxes of data whose boxes have each its own background. **Arguments:** `keep`: mask or numbers."""
-    keep = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep)
-    taken = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)[keep]), boxes)
-    return eqx.tree_at(lambda d: d.background_index, taken, jnp.arange(len(keep), dtype=jnp.int32))
 
 
 def from_dials(
@@ -261,7 +199,8 @@ def _shot(shot: Shot, table: ReflectionTable, rows: np.ndarray, counted: list[Pa
     panel, hkl, row, center = _spots(shot, table, rows, options)
     data, kept, masked, saturated = [], [], 0, 0
     panels = split_panels(shot.experiment.detector)
-    pedestal = any(p.pedestal != 0 for p in shot.record.detector or ())
+    panels_listed = () if shot.record is None or shot.record.detector is None else shot.record.detector
+    pedestal = any(p.pedestal != 0 for p in panels_listed)
     for number in np.unique(panel):
         chosen = np.flatnonzero(panel == number)
         single = eqx.tree_at(lambda e: e.detector, shot.experiment, panels[number])
