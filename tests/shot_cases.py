@@ -56,4 +56,11 @@ def stills(folder: Path, count: int, image: str = "still_{:04d}.npy", **turned) 
     return truths
 
 
-__all__ = ["I23", "counts_of", "polarised_still", "stills", "table_of"]
+def write_hkl(path: Path, factors: nb.StructureFactors) -> None:
+    """Amplitudes as a text of h k l F."""
+    table, low = np.asarray(factors.amplitudes), np.array(factors.hkl_min)
+    rows = [f"{h} {k} {l} {table[place]:.8g}" for place in np.ndindex(table.shape) for h, k, l in [place + low]]
+    path.write_text("\n".join(rows) + "\n")
+
+
+__all__ = ["I23", "counts_of", "polarised_still", "stills", "table_of", "write_hkl"]

@@ -83,9 +83,7 @@ class _Document:
         if not isinstance(models, list):
             raise InputError(f"{self.name}: {kind} must be a list of models, got {shown(str(models))}")
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(models):
-            raise InputError(
-                f"{self.name}: experiment {index} names {kind} {value!r}, but there are {len(models)}"
-            )
+            raise InputError(f"{self.name}: experiment {index} names {kind} {value!r}, but there are {len(models)}")
         if (kind, value) not in self.known:
             model = models[value]
             where = f"{self.name}, {kind} {value}"

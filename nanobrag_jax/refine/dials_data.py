@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -92,52 +92,128 @@ def from_dials(
 
     **Raises** `InputError` for files that cannot be used or do not fit each other, and where no shot has a box.
     """
-    _check(around, structure_factors)
-    records, table = read_expt(expt), read_refl(refl)
-    base = Path(folder) if folder is not None else Path(expt).resolve().parent
-    reader, found = ImageReader(), []
-    options = {"half_size": half_size, "background": background, "around": around, "min_photons": min_photons}
-    for number in range(len(records)) if shots is None else shots:
-        if not 0 <= number < len(records):
-            raise InputError(f"{os.fspath(expt)!r} has experiments 0 to {len(records) - 1}: there is no {number}")
-        record, where = records[number], f"experiment {number} of {os.fspath(expt)!r}"
-        for image, rows in _rows_by_image(table, number, record, images, around):
-            place = image_place(record, image, base, where)
-            counted = panel_counts(reader.read(place), record.detector or (), f"image {place.path!r}", gain=gain)
-            counted = _masked(counted, mask)
-            made = Experiment(
-                crystal=crystal_from_expt(record, where, image, **_with_domains(crystal, mosaic_domains)),
-                beam=beam_from_expt(record, where, image, spectrum, **(beam or {})),
-                detector=detector_from_expt(record, where),
-                goniometer=goniometer_from_expt(record, where, image, phi_steps),
-                structure_factors=structure_factors or StructureFactors(default_F=100.0),
-                sampling=_provisional(sampling or Sampling()),
-            )
-            name = (record.identifier or f"experiment {number}") + (f" image {image}" if record.scan else "")
-            shot = _shot(Shot(name, number, image, record, made, *_NO_BOXES), table, rows, counted, options)
-            if shot is not None:
-                started = crystal_with_starts(shot.experiment, shot.boxes, shot.panel, crystal or {})
-                found.append(replace(shot, experiment=started))
+    asked = ShotOptions(
+        structure_factors,
+        around=around,
+        half_size=half_size,
+        background=background,
+        crystal=crystal or {},
+        beam=beam or {},
+        sampling=sampling or Sampling(),
+        spectrum=spectrum,
+        phi_steps=phi_steps,
+        mosaic_domains=mosaic_domains,
+        gain=gain,
+        mask=mask,
+        min_photons=min_photons,
+    )
+    files = DialsFiles(expt, refl, folder)
+    places = files.places(around, shots, images)
+    found = [shot for place in places if (shot := files.shot(place, asked)) is not None]
     if not found:
         raise InputError(f"{os.fspath(refl)!r} has no indexed spot in the images of {os.fspath(expt)!r}")
-    if sampling is None or sampling.oversample == "auto":
-        found = _resolved(found)
-    return _scaled(found, structure_factors, beam or {})
+    return finished(found, asked)
+
+
+@dataclass(frozen=True)
+class ShotOptions:
+    """What `from_dials` is asked for, by the names of its arguments."""
+
+    structure_factors: StructureFactors | None = None
+    around: Around = "observed"
+    half_size: int = 8
+    background: BackgroundKind = "constant"
+    crystal: Mapping[str, Any] = field(default_factory=dict)
+    beam: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    spectrum: Spectrum | None = None
+    phi_steps: int | None = None
+    mosaic_domains: int = 10
+    gain: float | None = None
+    mask: Sequence[np.ndarray] | None = None
+    min_photons: float = 0.0
+
+    def __post_init__(self):
+        if self.around not in ("observed", "calculated", "predicted"):
+            raise InputError(f"around must be observed, calculated or predicted, got {self.around!r}")
+        if self.around == "predicted" and self.structure_factors is None:
+            raise InputError("around='predicted' needs structure_factors: give them, or take the spots as observed")
+
+
+class Place(NamedTuple):
+    """An image of an experiment list, and the rows of its spots."""
+
+    number: int
+    image: int
+    rows: np.ndarray
+
+
+class DialsFiles:
+    """An experiment list and its reflection table, read once; shots are read one by one.
+
+    **Raises** `InputError` for files that cannot be used.
+    """
+
+    def __init__(
+        self, expt: str | os.PathLike[str], refl: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None
+    ):
+        self.expt, self.records, self.table = os.fspath(expt), read_expt(expt), read_refl(refl)
+        self.folder = Path(folder) if folder is not None else Path(expt).resolve().parent
+        self._reader = ImageReader()
+
+    def places(
+        self, around: Around = "observed", shots: Sequence[int] | None = None, images: Sequence[int] | None = None
+    ) -> list[Place]:
+        """Images with spots, in the order of the list. **Raises** `InputError` for an experiment that is not there."""
+        found = []
+        for number in range(len(self.records)) if shots is None else shots:
+            if not 0 <= number < len(self.records):
+                last = len(self.records) - 1
+                raise InputError(f"{self.expt!r} has experiments 0 to {last}: there is no {number}")
+            for image, rows in _rows_by_image(self.table, number, self.records[number], images, around):
+                found.append(Place(number, image, rows))
+        return found
+
+    def shot(self, place: Place, asked: ShotOptions) -> Shot | None:
+        """A shot with its boxes and the starts of its crystal, None where it has no box.
+
+        **Raises** `InputError` for an image that cannot be read or does not have the panels.
+        """
+        number, image, rows = place
+        record, where = self.records[number], f"experiment {number} of {self.expt!r}"
+        found = image_place(record, image, self.folder, where)
+        counted = panel_counts(
+            self._reader.read(found), record.detector or (), f"image {found.path!r}", gain=asked.gain
+        )
+        counted = _masked(counted, asked.mask)
+        made = Experiment(
+            crystal=crystal_from_expt(record, where, image, **_with_domains(asked.crystal, asked.mosaic_domains)),
+            beam=beam_from_expt(record, where, image, asked.spectrum, **asked.beam),
+            detector=detector_from_expt(record, where),
+            goniometer=goniometer_from_expt(record, where, image, asked.phi_steps),
+            structure_factors=asked.structure_factors or StructureFactors(default_F=100.0),
+            sampling=_provisional(asked.sampling),
+        )
+        name = (record.identifier or f"experiment {number}") + (f" image {image}" if record.scan else "")
+        shot = _shot(Shot(name, number, image, record, made, *_NO_BOXES), self.table, rows, counted, asked)
+        if shot is None:
+            return None
+        return replace(shot, experiment=crystal_with_starts(shot.experiment, shot.boxes, shot.panel, asked.crystal))
+
+
+def finished(shots: list[Shot], asked: ShotOptions) -> list[Shot]:
+    """Shots with sub-pixels for all of them, amplitudes where none were given, and a fluence for each."""
+    if asked.sampling.oversample == "auto":
+        shots = _resolved(shots)
+    return _scaled(shots, asked.structure_factors, asked.beam)
 
 
 _NO_BOXES: tuple = (None, np.zeros(0, int), np.zeros((0, 3), int), np.zeros(0, int), np.zeros((0, 2)), None)
 
 
-def _check(around: str, structure_factors: StructureFactors | None) -> None:
-    if around not in ("observed", "calculated", "predicted"):
-        raise InputError(f"around must be observed, calculated or predicted, got {around!r}")
-    if around == "predicted" and structure_factors is None:
-        raise InputError("around='predicted' needs structure_factors: give them, or take the spots as observed")
-
-
-def _with_domains(crystal: Mapping[str, Any] | None, domains: int) -> dict[str, Any]:
+def _with_domains(crystal: Mapping[str, Any], domains: int) -> dict[str, Any]:
     """Crystal options with a spread to start from, where they say nothing of mosaicity."""
-    given = dict(crystal or {})
+    given = dict(crystal)
     if "mosaicity" not in given and "mosaic_spread_deg" not in given and domains > 1:
         given |= {"mosaic_spread_deg": 0.05, "mosaic_domains": domains}
     return given
@@ -192,11 +268,11 @@ def _rows_by_image(
             yield image, here
 
 
-def _shot(shot: Shot, table: ReflectionTable, rows: np.ndarray, counted: list[PanelCounts], options: dict):
+def _shot(shot: Shot, table: ReflectionTable, rows: np.ndarray, counted: list[PanelCounts], asked: ShotOptions):
     """The shot with its boxes; None without one."""
     indexed = np.any(_column(table, "miller_index")[rows] != 0, axis=1)
     unindexed, rows = int(np.sum(~indexed)) + _without_experiment(table, shot.number), rows[indexed]
-    panel, hkl, row, center = _spots(shot, table, rows, options)
+    panel, hkl, row, center = _spots(shot, table, rows, asked)
     data, kept, masked, saturated = [], [], 0, 0
     panels = split_panels(shot.experiment.detector)
     panels_listed = () if shot.record is None or shot.record.detector is None else shot.record.detector
@@ -210,8 +286,8 @@ def _shot(shot: Shot, table: ReflectionTable, rows: np.ndarray, counted: list[Pa
             counts.photons,
             center[chosen, 0],
             center[chosen, 1],
-            half_size=options["half_size"],
-            background=options["background"],
+            half_size=asked.half_size,
+            background=asked.background,
             lowest=-np.inf if pedestal else 0.0,
         )
         some = np.asarray(boxes.used).sum(axis=1) > 0
@@ -236,18 +312,18 @@ def _without_experiment(table: ReflectionTable, number: int) -> int:
     return 0 if imagesets is None else int(np.sum((table.columns["id"] < 0) & (imagesets == number)))
 
 
-def _spots(shot: Shot, table: ReflectionTable, rows: np.ndarray, options: dict) -> tuple[np.ndarray, ...]:
+def _spots(shot: Shot, table: ReflectionTable, rows: np.ndarray, asked: ShotOptions) -> tuple[np.ndarray, ...]:
     """Panel, index, row and place of the spots to put boxes around."""
     hkl, panel = table.columns["miller_index"][rows], np.asarray(_column(table, "panel")[rows], int)
-    if options["around"] != "predicted":
-        place = _column(table, _COLUMNS[options["around"]])[rows]
+    if asked.around != "predicted":
+        place = _column(table, _COLUMNS[asked.around])[rows]
         return panel, hkl, rows, np.stack([place[:, 1], place[:, 0]], axis=1) - 0.5
     known = {(p, *index): row for p, index, row in zip(panel, hkl.tolist(), rows, strict=True)}
     found: list[tuple[np.ndarray, ...]] = []
     for number, single in enumerate(split_panels(shot.experiment.detector)):
         try:
             alone = eqx.tree_at(lambda e: e.detector, shot.experiment, single)
-            spots = predict(alone, min_photons=options["min_photons"])
+            spots = predict(alone, min_photons=asked.min_photons)
         except InputError:  # a panel without a spot
             continue
         row = np.array([known.get((number, *index), -1) for index in spots.hkl.tolist()], int)
