@@ -17,8 +17,14 @@ I23 = Path(__file__).parents[2] / "shared" / "reference" / "i23_thaumatin"
 
 
 def polarised_still(**leaves) -> nb.Experiment:
-    """The small still with a beam such as DIALS takes it to be."""
-    return eqx.tree_at(lambda e: e.beam, small_still(**leaves), nb.Beam(1.8, fluence_per_m2=2e29, kahn_factor=0.998))
+    """The small still with a beam such as DIALS takes it to be, and amplitudes of the symmetry 2/m."""
+    plain = small_still(**leaves)
+    factors = plain.structure_factors
+    groups = refine.reflection_groups(factors, "2/m")
+    table = 100.0 * np.sqrt(np.random.default_rng(5).exponential(1.0, groups.max() + 1))[groups]
+    table[tuple(-np.array(factors.hkl_min))] = 0.0
+    beam = nb.Beam(1.8, fluence_per_m2=2e29, kahn_factor=0.998)
+    return eqx.tree_at(lambda e: (e.beam, e.structure_factors.amplitudes), plain, (beam, jnp.asarray(table)))
 
 
 def table_of(spots: list[refine.Spots], panels=0, frames=None, ids=None) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from nanobrag_jax import refine
 from nanobrag_jax.dials.read import read_expt
 from nanobrag_jax.dials.reflections import read_refl
 from nanobrag_jax.refine.command import main
+from nanobrag_jax.refine.shots.record import read_part
 
 OPTIONS = ["-domains", "1", "-oversample", "1", "-half_size", "5", "-together", "2"]
 
@@ -37,10 +38,11 @@ def test_refined_lists_and_tables_are_read_again(folder):
     out = folder / "out"
     refined, table = read_expt(out / "refined.expt"), read_refl(out / "refined.refl")
     begun = read_expt(folder / "stills.expt")
-    assert len(refined) == 5
-    for before, after in zip(begun, refined, strict=True):
+    described = [r["describes_the_data"] for path in sorted((out / "parts").iterdir()) for r in read_part(path)]
+    assert len(refined) == 5 and sum(described) >= 4
+    for before, after, good in zip(begun, refined, described, strict=True):
         assert before.crystal is not None and after.crystal is not None
-        np.testing.assert_allclose(after.crystal.real_space_A, before.crystal.real_space_A, atol=0.3)
+        np.testing.assert_allclose(after.crystal.real_space_A, before.crystal.real_space_A, atol=0.3 if good else 3.0)
         assert np.any(after.crystal.real_space_A != before.crystal.real_space_A)
         assert 300 < after.crystal.domain_size_A < 900 and after.imageset == before.imageset
     off = table.columns["xyzcal.px"] - table.columns["xyzobs.px.value"]

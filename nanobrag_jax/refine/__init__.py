@@ -47,5 +47,13 @@ from .shots.batch import BatchSize as BatchSize
 from .shots.batch import batch_size as batch_size
 from .shots.fit import ShotFit as ShotFit
 from .shots.fit import fit_shots as fit_shots
+from .shots.intensities import IntensityRestraints as IntensityRestraints
+from .shots.mtz import write_mtz as write_mtz
+from .shots.stage1 import Settings as Settings
+from .shots.stage1 import run_stage1 as run_stage1
+from .shots.stage2 import Intensities as Intensities
+from .shots.stage2 import refine_intensities as refine_intensities
+from .shots.stage2_command import run_stage2 as run_stage2
+from .space_group import Reflections as Reflections
 from .symmetry import laue_operations as laue_operations
 from .symmetry import reflection_groups as reflection_groups

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..io.signals import stop_like_interruptions
+from .shots.intensities import IntensityRestraints
 from .shots.stage1 import Settings, run_stage1, settings_in
+from .shots.stage2_command import run_stage2
 
 
 def main(argv: Sequence[str]) -> int:
@@ -73,7 +75,30 @@ def _parser() -> argparse.ArgumentParser:
     part.add_argument("folder", metavar="DIR")
     part.add_argument("part", metavar="k/n")
     part.set_defaults(run=_part)
+    stage2 = commands.add_parser("stage2", help="intensities from all shots of stage 1, as an MTZ file")
+    stage2.add_argument("folder", metavar="DIR", help="of stage 1")
+    stage2.add_argument("-anomalous", action="store_true", help="Bijvoet mates apart")
+    stage2.add_argument("-cycles", type=int, default=20, metavar="n", help="at most")
+    stage2.add_argument("-most_chi_square", type=float, metavar="x", help="leave out shots with a larger reduced one")
+    sigmas = {"start": "to the start", "shell_mean": "of each shell's mean", "bijvoet": "of Bijvoet differences"}
+    for name, what in sigmas.items():
+        told = f"restrain intensities {what}: sigma relative to the shell's mean"
+        stage2.add_argument(f"-{name}_sigma", type=float, metavar="x", help=told)
+    stage2.set_defaults(run=_stage2)
     return parser
+
+
+def _stage2(options: argparse.Namespace) -> int:
+    restraints = IntensityRestraints(options.start_sigma, options.shell_mean_sigma, options.bijvoet_sigma)
+    run_stage2(
+        options.folder,
+        anomalous=options.anomalous,
+        restraints=restraints,
+        max_cycles=options.cycles,
+        most_chi_square=options.most_chi_square,
+        say=_say,
+    )
+    return 0
 
 
 def _stage1(options: argparse.Namespace) -> int:

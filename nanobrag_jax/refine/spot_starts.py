@@ -114,6 +114,13 @@ def _scattering(
     return (place / length - incident) / wavelength, place / length, incident, size / float(length.mean()) / wavelength
 
 
+def pixel_scattering(
+    experiment: Experiment, panel: int, slow: np.ndarray, fast: np.ndarray
+) -> Float[np.ndarray, "pixels 3"]:
+    """Scattering vectors (1/Å) of the middles of pixels, for the first wavelength of the beam."""
+    return _scattering(experiment, panel, slow, fast)[0]
+
+
 def crystal_with_starts(
     experiment: Experiment, boxes: PixelData, panel: np.ndarray, given: Mapping[str, Any]
 ) -> Experiment:

@@ -180,7 +180,7 @@ class Run:
         shots = [shot for place in places if (shot := self.files.shot(place, flat)) is not None]
         if not shots:
             return []
-        shots = [_trimmed(shot, self.size.boxes) for shot in finished(shots, flat)]
+        shots = [trimmed(shot, self.size.boxes) for shot in finished(shots, flat)]
         first = self.files.records[shots[0].number].crystal
         crystal = shots[0].experiment.crystal
         cell = np.concatenate([crystal.cell_lengths_A, crystal.cell_angles_deg])
@@ -215,12 +215,21 @@ class Run:
         return records
 
 
+def oversample_of(folder: Path) -> int:
+    """Sub-pixels that a run has settled on. **Raises** `InputError` for one that has not begun."""
+    given = settings_in(folder).oversample
+    known = folder / "oversample.json"
+    if given is None and not known.exists():
+        raise InputError(f"{str(folder)!r} holds a run of stage 1 that has not begun")
+    return given if given is not None else int(json.loads(known.read_text()))
+
+
 def _replaced(asked: ShotOptions, **changes) -> ShotOptions:
     held = {name: getattr(asked, name) for name in ShotOptions.__dataclass_fields__}
     return ShotOptions(**(held | changes))
 
 
-def _trimmed(shot: Shot, most: int) -> Shot:
+def trimmed(shot: Shot, most: int) -> Shot:
     """A shot with its strongest boxes, where it has more than there is room for."""
     if len(shot.panel) <= most:
         return shot
