@@ -21,6 +21,8 @@ _COUNTS = ("mosaic_domains", "phisteps", "dispsteps", "hdivsteps", "vdivsteps", 
 _FINE = ("phistep_deg", "hdivstep_mrad", "vdivstep_mrad")
 MOST_STEPS = 10_000_000
 """Of one kind."""
+MOST_IMAGES = 100_000
+"""Of a sweep."""
 _DOMAIN_BYTES, _DIRECTION_BYTES, _WAVELENGTH_BYTES, _PIXEL_BYTES = 1000, 800, 400, 40
 """Measured: arrays of the scene and what they are made from."""
 
@@ -29,10 +31,10 @@ def check_counts(asked: Asked) -> None:
     """**Raises** `InputError` for more steps than anyone means, and more than this machine's memory holds."""
     if asked("force"):
         return
-    for name in _COUNTS[:-1]:
-        if name in asked and asked(name) > MOST_STEPS:
+    for name, most in [*((name, MOST_STEPS) for name in _COUNTS[:-1]), ("images", MOST_IMAGES)]:
+        if name in asked and asked(name) > most:
             raise InputError(
-                f"{asked.flag_of(name)} {asked(name)} is more than {MOST_STEPS}; -force renders so many nevertheless"
+                f"{asked.flag_of(name)} {asked(name)} is more than {most}; -force renders so many nevertheless"
             )
     directions = completed_divergence(asked, "h")[0] * completed_divergence(asked, "v")[0]
     wavelengths = steps.complete_steps(asked("dispsteps"), asked("dispersion_percent"), None, "dispersion")[0]

@@ -134,7 +134,7 @@ def _direction(values: Mapping[str, str], key: str, where: str) -> Floats:
         raise InputError(f"{where} has {key} = {text}: a direction such as +1.0x -0.01y is needed")
     vector = np.zeros(3)
     for sign, size, axis in terms:
-        vector["xyz".index(axis)] += float(f"{sign}{size or 1}".replace("++", "+"))
+        vector["xyz".index(axis)] += (-1.0 if sign.endswith("-") else 1.0) * float(size or 1)
     length = float(np.linalg.norm(vector))
     if abs(length - 1.0) > _UNIT:
         raise InputError(f"{where} has {key} = {text}, whose length is {length:g}: square pixels have 1")

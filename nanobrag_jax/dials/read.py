@@ -163,9 +163,16 @@ def _product(rotations: list[Floats]) -> Floats:
     return total
 
 
+_MOST_IMAGES = 10_000_000
+
+
 def _scan(table: Table) -> ExptScan:
     first, last = (int(x) for x in table.pair("image_range", "first and last image", lambda x: bool(x[0] <= x[1])))
     count = last - first + 1
+    if count > _MOST_IMAGES:
+        raise InputError(
+            f"{table.where}: image_range {first} {last} is a scan of {count} images, more than {_MOST_IMAGES}"
+        )
     properties = table.entries.get("properties")
     inner = Table(properties, table.where) if isinstance(properties, dict) else table
     if "oscillation" not in inner:

@@ -2,8 +2,12 @@
 
 import contextlib
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -112,8 +116,10 @@ def open_frames(
         adds: list[AddFrame] = []
         for path in paths:
             temporary = files.name(path, flag)
+            opened = kind.open_frames(temporary, frames, setup)
             with _about(flag, path):
-                adds.append(stack.enter_context(kind.open_frames(temporary, frames, setup)))
+                adds.append(opened.__enter__())
+            stack.push(partial(_close, opened, flag, path))
 
         def add(images: Sequence[Image]) -> None:
             for number, (path, add_to) in enumerate(zip(paths, adds, strict=True)):
@@ -123,10 +129,26 @@ def open_frames(
         yield add
 
 
+def _close(opened: AbstractContextManager[AddFrame], flag: str, path: str, *raised: Any) -> bool | None:
+    """Leave a file, which may write what is left of it; that it fails is an error with flag and file, too."""
+    try:
+        return opened.__exit__(*raised)
+    except (OSError, RuntimeError) as error:
+        if error is raised[1]:
+            raise
+        raise InputError(f"{flag} {path}: {_reason(error)}") from error
+
+
 @contextlib.contextmanager
 def _about(flag: str, path: str) -> Iterator[None]:
     """Put flag and file in front of an error. HDF5 reports a full disk in one of two ways."""
     try:
         yield
     except (InputError, OSError, RuntimeError) as error:
-        raise InputError(f"{flag} {path}: {error}") from error
+        raise InputError(f"{flag} {path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The system's words where HDF5 hands them on between others."""
+    found = re.search("error message = '([^']*)'", str(error))
+    return found.group(1) if found else str(error)

@@ -1,9 +1,12 @@
 """Interruptions: what a batch system or a terminal sends, as Ctrl-C, and held back where files change names."""
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -11,14 +14,30 @@ ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if h
 
 
 def stop_like_interruptions() -> None:
-    """SIGTERM and SIGHUP raise `KeyboardInterrupt`, as SIGINT does; one that is ignored (nohup) stays ignored."""
+    """SIGTERM and SIGHUP raise `KeyboardInterrupt`, as SIGINT does; one that is ignored (nohup) stays ignored.
+
+    Where Python swallows an exception, as in what jax does at each collection of garbage, the signal is sent again.
+    """
     for number in ENDING:
-        if signal.getsignal(number) is signal.SIG_DFL:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stopped)
+    sys.unraisablehook = partial(_send_again, sys.unraisablehook)
 
 
-def _stopped(*_: object) -> NoReturn:
+_last: list[int] = []
+"""The signal that came last."""
+
+
+def _stopped(number: int, _: object) -> NoReturn:
+    _last[:] = [number]
     raise KeyboardInterrupt
+
+
+def _send_again(before: Callable[[Any], object], swallowed: Any) -> None:
+    if issubclass(swallowed.exc_type, KeyboardInterrupt) and _last:
+        threading.Timer(0.01, os.kill, (os.getpid(), _last[0])).start()
+    else:
+        before(swallowed)
 
 
 @contextlib.contextmanager

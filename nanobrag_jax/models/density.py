@@ -108,12 +108,15 @@ def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, lis
     check_cell(structure.cell, name)
     if structure.find_spacegroup() is None:
         raise InputError(f"{name} does not say its space group, or it is unknown: {structure.spacegroup_hm!r}")
+    group = structure.find_spacegroup()
+    if not structure.cell.is_compatible_with_spacegroup(group, _CELL_FITS):
+        sizes = " ".join(f"{x:g}" for x in structure.cell.parameters)
+        raise InputError(f"{name}: the cell {sizes} has not the symmetry of its space group {group.hm}")
     _check_numbers(gemmi, structure, path, name)
     for place in structure[0].all():
         if place.atom.element.name == "X":
             raise InputError(f"{name}: atom {place} has an unknown element")
     notes = [f"{name}: the first of {len(structure)} models is taken"] if len(structure) > 1 else []
-    group = structure.find_spacegroup()
     notes += origin_note(group, name)
     if any(not operation.given for operation in structure.ncs):
         structure.expand_ncs(gemmi.HowToNameCopiedChain.AddNumber)
@@ -121,6 +124,10 @@ def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, lis
     return structure, notes
 
 
+_LARGEST, _LARGEST_B = 1e6, 1e4
+"""Å of a place, Å² of a B factor: beyond, gemmi spreads an atom over more points than it ever comes to an end with."""
+_CELL_FITS = 0.02
+"""Of an edge; degrees of an angle."""
 _PDB_NUMBERS = (("x", 30, 38), ("y", 38, 46), ("z", 46, 54), ("occupancy", 54, 60), ("B factor", 60, 66))
 _CIF_NUMBERS = ("Cartn_x", "Cartn_y", "Cartn_z", "occupancy", "B_iso_or_equiv")
 
@@ -147,6 +154,8 @@ def _check_number(text: str, what: str, atom: str, name: str) -> None:
     needed = what in ("x", "y", "z") or what.startswith("Cartn")
     if (text or needed) and not (is_number(text) and np.isfinite(float(text))):
         raise InputError(f"{name}: atom {atom} has {what} {shown(text)}, which is no number")
+    if text and abs(float(text)) > (_LARGEST if needed else _LARGEST_B):
+        raise InputError(f"{name}: atom {atom} has {what} {shown(text)}, which is too large")
 
 
 def _factors(gemmi: Any, structure: Any, dmin_A: float, wavelength_A: float | None, most: list[int]):

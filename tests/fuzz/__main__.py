@@ -1,4 +1,7 @@
-"""`python -m tests.fuzz [--minutes M] [--seed S] [--inputs N] [READER …]`: damage, read, count; 1 if anything broke."""
+"""`python -m tests.fuzz [--minutes M] [--seed S] [--inputs N] [READER …]`: damage, read, count; 1 if anything broke.
+
+The readers are those of `readers.py`, and "command lines".
+"""
 
 import argparse
 import sys
@@ -7,7 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .readers import READERS
+from .readers import COMMAND_LINES, READERS
 from .run import Tally, fuzz
 from .samples import write_samples
 
@@ -21,7 +24,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=None, help="of each reader, in place of the minutes")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("readers", nargs="*", default=list(READERS))
+    parser.add_argument("readers", nargs="*", default=[*READERS, COMMAND_LINES])
     options = parser.parse_args()
     until = time.monotonic() + 60 * options.minutes
     total = {name: Tally() for name in options.readers}

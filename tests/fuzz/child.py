@@ -10,27 +10,31 @@ import shutil
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import numpy as np
 
+from .outcome import fault_in_message
+
 SPARE_BYTES = 3 << 30
-LONGEST_MESSAGE = 300
+Inputs = Callable[[Random, int], Callable[[], str]]
+"""From random numbers and the number of an input to what reads it and says what came of it."""
 
 
 def main(argv: list[str]) -> None:
-    """Go through the inputs START to START + COUNT − 1 of each reader that is named."""
+    """Go through the inputs START to START + COUNT − 1 of each reader that is named, or of the command lines."""
     seed, folder, asked = argv[0], Path(argv[1]), argv[2:]
+    import compiler_options
     import h5py  # noqa: F401
     import jax
 
     import nanobrag_jax as nb
 
-    from .mutations import damaged
-    from .readers import READERS
-    from .samples import BESIDE
+    from .readers import COMMAND_LINES
 
+    compiler_options.use()
     jax.numpy.zeros(1).block_until_ready()
     nb.experiment_from_args("-cell 50 50 50 90 90 90 -default_F 1 -detpixels 9 -oversample 1".split())
     _limit_memory()
@@ -38,43 +42,65 @@ def main(argv: list[str]) -> None:
     work = folder / f"work{os.getpid()}"
     work.mkdir()
     os.chdir(work)
-    for beside in BESIDE:
-        shutil.copy(folder / beside, work / beside)
     for name, start, count in zip(asked[::3], asked[1::3], asked[2::3], strict=True):
-        reader = READERS[name]
-        samples = sorted(path for path in folder.iterdir() if path.name.startswith(reader.samples) and path.is_file())
+        inputs = _command_lines(work) if name == COMMAND_LINES else _damaged_files(name, folder, work)
         for index in range(int(start), int(start) + int(count)):
             digest = hashlib.sha256(f"{seed} {name} {index}".encode()).digest()
-            rng = Random(int.from_bytes(digest[:8], "little"))
-            sample = samples[index % len(samples)]
-            path = work / sample.name
-            path.write_bytes(damaged(sample.read_bytes(), sample.name, rng))
+            read = inputs(Random(int.from_bytes(digest[:8], "little")), index)
             print(f"{name}\t{index}\tstart", flush=True)
-            print(f"{name}\t{index}\t{_outcome(reader, str(path), nb.InputError)}", flush=True)
+            print(f"{name}\t{index}\t{_outcome(read)}", flush=True)
 
 
-def _outcome(reader, path: str, refusal: type[Exception]) -> str:
-    """read, refused, or fault with what is wrong, in one line."""
+def _command_lines(work: Path) -> Inputs:
+    from .command_lines import line, outcome
+
+    def prepared(rng: Random, index: int) -> Callable[[], str]:
+        words = line(rng, index)
+        return lambda: outcome(words, work)
+
+    return prepared
+
+
+def _damaged_files(name: str, folder: Path, work: Path) -> Inputs:
+    from .mutations import damaged
+    from .readers import READERS
+    from .samples import BESIDE
+
+    for beside in BESIDE:
+        shutil.copy(folder / beside, work / beside)
+    reader = READERS[name]
+    samples = sorted(path for path in folder.iterdir() if path.name.startswith(reader.samples) and path.is_file())
+
+    def prepared(rng: Random, index: int) -> Callable[[], str]:
+        sample = samples[index % len(samples)]
+        path = work / sample.name
+        path.write_bytes(damaged(sample.read_bytes(), sample.name, rng))
+        return lambda: _read(reader, str(path))
+
+    return prepared
+
+
+def _read(reader, path: str) -> str:
+    """What came of a damaged file."""
+    from nanobrag_jax.errors import InputError
+
     try:
         with open(os.devnull, "w") as null, contextlib.redirect_stdout(null):
             found = reader.call(path)
-    except refusal as error:
-        message = str(error)
-        if len(message) > LONGEST_MESSAGE:
-            return f"fault: a message of {len(message)} characters: {message[:150]!r}"
-        if not message.isprintable():
-            return f"fault: a message with control characters: {message[:150]!r}"
-        if reader.named and Path(path).name not in message and Path(path).stem not in message:
-            return f"fault: no name in the message: {message!r}"
-        return "refused"
+    except InputError as error:
+        wrong = fault_in_message(str(error), Path(path).name if reader.named else None)
+        return f"fault: {wrong}: {str(error)[:150]!r}" if wrong else "refused"
+    return "fault: numbers that are not finite" if reader.finite and not _finite(found) else "read"
+
+
+def _outcome(read: Callable[[], str]) -> str:
+    """read, refused, or fault with what is wrong, in one line."""
+    try:
+        return read()
     except BaseException as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        ours = [frame for frame in traceback.extract_tb(error.__traceback__) if "nanobrag_jax" in frame.filename]
-        last = ours[-1] if ours else where
+        frames = traceback.extract_tb(error.__traceback__)
+        last = ([frame for frame in frames if "nanobrag_jax" in frame.filename] or frames)[-1]
         return f"fault: {type(error).__name__} {str(error)[:150]!r} at {Path(last.filename).name}:{last.lineno}"
-    if reader.finite and not _finite(found):
-        return "fault: numbers that are not finite"
-    return "read"
 
 
 def _finite(found: object) -> bool:

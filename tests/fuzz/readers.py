@@ -110,3 +110,6 @@ READERS = {
     "settings": Reader(_settings, "run.json"),
     "recipe": Reader(_recipe, "recipe"),
 }
+
+COMMAND_LINES = "command lines"
+"""In the place of a reader: whole runs of the command, see `command_lines`."""

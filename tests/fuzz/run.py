@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SECONDS_PER_INPUT = 10.0
+SECONDS_PER_INPUT = 20.0
 ROOT = Path(__file__).parents[2]
 
 

@@ -1,8 +1,11 @@
 """Damaged files: each reader answers with what it read or with one sentence, in time and within memory."""
 
+from random import Random
+
 import pytest
 
-from tests.fuzz.readers import READERS
+from tests.fuzz.killed_writes import ENDS, SETS, killed
+from tests.fuzz.readers import COMMAND_LINES, READERS
 from tests.fuzz.run import fuzz
 from tests.fuzz.samples import write_samples
 
@@ -22,6 +25,24 @@ def test_damaged_files(folder, readers):
     tallies = fuzz(readers, "suite", 0, INPUTS, folder)
     assert {name: tally.faults for name, tally in tallies.items()} == dict.fromkeys(readers, [])
     assert all(tally.inputs == INPUTS and tally.refused for tally in tallies.values())
+
+
+def test_command_lines(folder):
+    """Each flag with what cannot be meant, once: `python -m tests.fuzz "command lines"` has more."""
+    tally = fuzz([COMMAND_LINES], "suite", 0, INPUTS, folder)[COMMAND_LINES]
+    assert tally.faults == []
+    assert tally.inputs == INPUTS and tally.read and tally.refused
+
+
+ENDED = [(kind, ENDS[(i + j) % len(ENDS)], j) for i, kind in enumerate(SETS) for j in range(len(ENDS))]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "kind, end", [pytest.param(kind, end, marks=[pytest.mark.slow] if j else []) for kind, end, j in ENDED]
+)
+def test_killed_writes(tmp_path, kind, end):
+    assert killed(kind, end, Random(f"{kind} {end}"), tmp_path) in ("old or new", "absent")
 
 
 @pytest.mark.filterwarnings("ignore")

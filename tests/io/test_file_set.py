@@ -1,6 +1,7 @@
 """Sets of files: the old ones, the new ones, or none, whatever happens in between."""
 
 import errno
+import gc
 import os
 import signal
 import subprocess
@@ -176,6 +177,29 @@ def test_signals_are_held_until_all_have_their_names(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="interrupted, all files are written"):
         write_outputs(outputs(tmp_path, b"new"))
     assert found(tmp_path) == dict.fromkeys(NAMES, b"newnew")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_that_python_swallows_comes_again(monkeypatch, number):
+    """In a callback of the collector of garbage, of which jax has one, no exception gets further."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+
+    def while_collecting(*_):
+        gc.callbacks.remove(while_collecting)
+        signal.raise_signal(number)
+
+    try:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        stop_like_interruptions()
+        gc.callbacks.append(while_collecting)
+        with pytest.raises(KeyboardInterrupt):
+            gc.collect()
+            time.sleep(10)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def test_ending_signals_are_interruptions_and_ignored_ones_stay_ignored():

@@ -27,7 +27,7 @@ def read_value(flag: Flag, spelling: str, words: list[str], notes: list[str]) ->
         raise InputError(f"flag {spelling} needs {flag.takes}, got none")
     first = words[0]
     if flag.kind in ("path", "word"):
-        if not first or first.startswith("-") or (flag.choices and first not in flag.choices):
+        if not first or "\0" in first or first.startswith("-") or (flag.choices and first not in flag.choices):
             raise InputError(f"flag {spelling} needs {flag.takes}, got {first!r}")
         return first, 1
     if (flag.kind, first) in (("misset", "random"), ("image", "all")):
