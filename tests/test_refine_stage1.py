@@ -99,6 +99,25 @@ def test_without_amplitudes_each_box_has_its_own_intensity(folder):
     assert np.median(offsets) < 1.5
 
 
+def test_a_report_has_pictures_of_boxes_and_of_all_shots(folder):
+    pytest.importorskip("matplotlib")
+    assert main(["report", str(folder / "out")]) == 0
+    page = (folder / "out" / "report.html").read_text()
+    assert page.count("<img src='data:image/png;base64,") == 6
+    for text in ("Refinement of 5 shots", "Boxes of the best shot", "Correlations", "reduced chi-square"):
+        assert text in page
+
+
+def test_expected_counts_are_those_that_were_judged(folder):
+    shots = refine.from_dials(folder / "stills.expt", folder / "stills.refl", half_size=5, background="plane")
+    parameters = [refine.Parameter("crystal.misset_deg", scale=0.1)]
+    for found in refine.fit_shots(shots[:2], parameters, free_factors=True, outlier_z=None):
+        used = np.asarray(found.shot.boxes.used)
+        counts = np.asarray(found.shot.boxes.counts)
+        squares = np.where(used, (counts - found.expected) ** 2 / np.maximum(found.expected, 1e-4), 0.0)
+        np.testing.assert_allclose(squares.sum(axis=1) / used.sum(axis=1), found.box_chi_square, rtol=1e-3)
+
+
 @pytest.mark.slow
 def test_processes_share_the_parts(folder):
     shutil.copytree(folder / "out", folder / "shared")

@@ -114,7 +114,7 @@ def test_two_hundred_shots_give_the_true_amplitudes():
 @pytest.mark.parametrize("brightness, least", [(0.02, 0.9), (0.002, 0.2)])  # about 200 and 20 photons a spot
 def test_anomalous_differences_are_better_than_those_of_summed_intensities(brightness, least):
     case = Case(200, brightness, anomalous=True)
-    found = refine.refine_intensities(case.refined, PARAMETERS, case.reflections)
+    found = refine.refine_intensities(case.refined, PARAMETERS, case.reflections, max_cycles=8)
     groups, merged = case.summed()
     ours = case.anomalous_correlation(found.groups.labels, found.intensity)
     assert ours > max(least, case.anomalous_correlation(groups.labels, merged)), ours

@@ -49,6 +49,7 @@ from .shots.fit import ShotFit as ShotFit
 from .shots.fit import fit_shots as fit_shots
 from .shots.intensities import IntensityRestraints as IntensityRestraints
 from .shots.mtz import write_mtz as write_mtz
+from .shots.report import write_report as write_report
 from .shots.stage1 import Settings as Settings
 from .shots.stage1 import run_stage1 as run_stage1
 from .shots.stage2 import Intensities as Intensities

@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..io.signals import stop_like_interruptions
 from .shots.intensities import IntensityRestraints
+from .shots.report import write_report
 from .shots.stage1 import Settings, run_stage1, settings_in
 from .shots.stage2_command import run_stage2
 
@@ -85,7 +86,15 @@ def _parser() -> argparse.ArgumentParser:
         told = f"restrain intensities {what}: sigma relative to the shell's mean"
         stage2.add_argument(f"-{name}_sigma", type=float, metavar="x", help=told)
     stage2.set_defaults(run=_stage2)
+    report = commands.add_parser("report", help="an HTML page with pictures on a run of stage 1")
+    report.add_argument("folder", metavar="DIR", help="of stage 1")
+    report.set_defaults(run=_report)
     return parser
+
+
+def _report(options: argparse.Namespace) -> int:
+    write_report(options.folder, say=_say)
+    return 0
 
 
 def _stage2(options: argparse.Namespace) -> int:

@@ -14,11 +14,13 @@ from jaxtyping import Float
 from ...errors import InputError
 from ...experiment import Experiment
 from ...numerics.compiler_memory import returning_compiler_memory
+from ..background import to_photons
 from ..losses import AbstractLoss, Poisson
 from ..parameters.layout import ParameterVector
 from ..parameters.parameter import Parameter
 from ..restraints import AbstractRestraint
 from ..shot import Shot
+from ..spot_starts import simulated_photons
 from .batch import Batch, BatchSize, batch_size, make_batch
 from .driver import Ends, refine_batch
 from .equations import State
@@ -45,6 +47,8 @@ class ShotFit:
     factors: Float[np.ndarray, " boxes"]
     """Of the intensities of the boxes: 1, unless they were refined."""
     factor_uncertainties: Float[np.ndarray, " boxes"]
+    backgrounds: Float[np.ndarray, "boxes terms"]
+    """Photons at the centre of each box, then the change to its edge along slow and fast."""
     photons: Float[np.ndarray, " boxes"]
     """Of the model's spots."""
     calculated: Float[np.ndarray, "boxes 2"]
@@ -59,6 +63,11 @@ class ShotFit:
     converged: bool
     reason: str
     steps: int
+
+    @property
+    def expected(self) -> Float[np.ndarray, "boxes pixels"]:
+        """Expected counts of the pixels of the boxes."""
+        return expected_counts(self.shot, self.experiment, self.factors, self.backgrounds)
 
     @property
     def reduced_chi_square(self) -> float:
@@ -86,6 +95,24 @@ class ShotFit:
 
     def __repr__(self) -> str:
         return f"{self.shot.name}: {self.verdict}"
+
+
+def expected_counts(
+    shot: Shot,
+    experiment: Experiment,
+    factors: Float[np.ndarray, " boxes"],
+    backgrounds: Float[np.ndarray, "boxes terms"],
+) -> Float[np.ndarray, "boxes pixels"]:
+    """Expected counts of the pixels of a shot's boxes.
+
+    **Arguments:** `experiment`: refined; `factors`: of the boxes' intensities; `backgrounds`: in photons.
+    """
+    boxes = shot.boxes
+    spots = simulated_photons(experiment, boxes, shot.panel) * np.asarray(factors)[:, None]
+    center, half_size = np.asarray(boxes.background_center), np.asarray(boxes.background_half_size)[:, None]
+    along = [(np.asarray(v) - center[:, k : k + 1]) / half_size for k, v in enumerate((boxes.slow, boxes.fast))]
+    shapes = [np.ones(spots.shape), *along][: np.shape(backgrounds)[1]]
+    return spots + sum(np.asarray(backgrounds)[:, t : t + 1] * shape for t, shape in enumerate(shapes))
 
 
 def fit_shots(
@@ -232,6 +259,7 @@ def _read_out(
     batch: Batch, ends: Ends, masked: np.ndarray, shots: Sequence[Shot], free_factors: bool
 ) -> Iterator[ShotFit]:
     held = jax.tree.map(np.asarray, ends)
+    photons = to_photons(ends.state.background)
     values, slopes, experiments = jax.tree.map(np.asarray, _values(batch, ends.state))
     labels = [f"{p.name}{_index(i)}" for p, s in zip(batch.vector.parameters, batch.vector.shapes, strict=True)
               for i in np.ndindex(s)]  # fmt: skip
@@ -255,6 +283,7 @@ def _read_out(
             correlations=correlations,
             factors=held.state.factor[row, :count],
             factor_uncertainties=np.sqrt(held.factor_variance[row, :count]),
+            backgrounds=np.asarray(photons[row, :count]),
             photons=held.judged.bragg[row, :count],
             calculated=held.judged.center[row, :count],
             box_chi_square=np.where(pixels > 0, squares / np.maximum(pixels, 1.0), np.nan),

@@ -43,6 +43,8 @@ def record_of(found: ShotFit) -> Record:
         "n_cells": plain(crystal.n_cells),
         "mosaic_spread_deg": _spread(found.experiment),
         "fluence_per_m2": float(found.experiment.beam.fluence_per_m2),
+        "labels": list(found.labels),
+        "correlations": plain(found.correlations),
         "left_out": shot.left_out._asdict(),
         "boxes": {
             "row": shot.row.tolist(),
@@ -51,9 +53,11 @@ def record_of(found: ShotFit) -> Record:
             "center": plain(shot.center),
             "calculated": plain(found.calculated),
             "photons": plain(found.photons),
+            "background": plain(found.backgrounds),
             "factor": plain(found.factors),
             "factor_sigma": plain(found.factor_uncertainties),
             "chi_square": plain(found.box_chi_square),
+            "d_spacing_A": plain(_spacings(found)),
             "masked": found.masked_boxes.tolist(),
         },
     }
@@ -70,6 +74,11 @@ def real_space_of(experiment: Experiment, record: ExptExperiment | None, image: 
     if points is not None and place + 1 < len(points):
         setting = (points[place] + points[place + 1]) / 2
     return rows @ (setting @ goniometer.fixed_rotation)
+
+
+def _spacings(found: ShotFit) -> np.ndarray:
+    star = np.linalg.inv(np.asarray(real_basis(found.experiment.crystal), float))
+    return 1.0 / np.maximum(np.linalg.norm(found.shot.hkl @ star.T, axis=1), 1e-12)
 
 
 def _spread(experiment: Experiment) -> float | None:

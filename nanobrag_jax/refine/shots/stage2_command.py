@@ -11,20 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...errors import InputError
-from ...experiment import Sampling
 from ...io.atomic import whole_file
-from ...structure_factors import StructureFactors
-from ..dials_data import Place, ShotOptions, finished
 from ..losses import Poisson
 from ..parameters.parameter import Parameter
 from ..shot import Shot
 from ..space_group import Reflections
+from .again import refined_shots
 from .batch import Batch, make_batch
 from .groups import own_pixels, reflections_of, unique_groups
 from .intensities import Groups, IntensityRestraints
 from .mtz import write_mtz
-from .record import Record, read_part, refined_experiment
-from .stage1 import Run, amplitudes_of, oversample_of, parameters_of, settings_in, trimmed
+from .record import Record, read_part
+from .stage1 import Run, parameters_of, settings_in
 from .stage2 import Intensities, Part, refine_parts
 
 Say = Callable[[str], None]
@@ -166,33 +164,8 @@ class _Maker:
     def _shots(self, part: int) -> list[Shot]:
         """The refined shots of a part, with the pixels that belong to the reflections of their boxes."""
         records = [r for r in read_part(self.run.part_path(part)) if self._good(r)]
-        if not records:
-            return []
-        settings = self.run.settings
-        factors = amplitudes_of(settings)
-        sampling = Sampling(oversample_of(self.run.folder), interpolate=False)
-        asked = ShotOptions(
-            factors or StructureFactors(default_F=100.0),
-            around=settings.around,  # type: ignore[arg-type]
-            half_size=settings.half_size,
-            background=settings.background,  # type: ignore[arg-type]
-            mosaic_domains=settings.domains,
-            sampling=sampling,
-            crystal={"n_cells": (1.0, 1.0, 1.0)},
-            beam={"fluence_per_m2": 1.0},
-        )
-        places = {(p.number, p.image): p for p in self.run.places}
-        found = []
-        for record in records:
-            place: Place = places[record["number"], record["image"]]
-            shot = self.run.files.shot(place, asked)
-            if shot is None:
-                continue
-            (shot,) = finished([shot], asked)
-            shot = trimmed(shot, self.run.size.boxes)
-            shot = replace(shot, experiment=refined_experiment(shot.experiment, record))
-            found.append(own_pixels(_without_masked(shot, record)))
-        return found
+        found = refined_shots(self.run, records)
+        return [own_pixels(_without_masked(shot, record)) for shot, record in found]
 
     def _good(self, record: Record) -> bool:
         if not record["converged"]:
