@@ -47,6 +47,9 @@ from .shots.batch import BatchSize as BatchSize
 from .shots.batch import batch_size as batch_size
 from .shots.fit import ShotFit as ShotFit
 from .shots.fit import fit_shots as fit_shots
+from .shots.geometry import Geometry as Geometry
+from .shots.geometry import refine_geometry as refine_geometry
+from .shots.geometry_command import run_geometry as run_geometry
 from .shots.intensities import IntensityRestraints as IntensityRestraints
 from .shots.mtz import write_mtz as write_mtz
 from .shots.report import write_report as write_report

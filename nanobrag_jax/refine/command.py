@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..io.signals import stop_like_interruptions
+from .shots.geometry_command import run_geometry
 from .shots.intensities import IntensityRestraints
 from .shots.report import write_report
 from .shots.stage1 import Settings, run_stage1, settings_in
@@ -86,10 +87,22 @@ def _parser() -> argparse.ArgumentParser:
         told = f"restrain intensities {what}: sigma relative to the shell's mean"
         stage2.add_argument(f"-{name}_sigma", type=float, metavar="x", help=told)
     stage2.set_defaults(run=_stage2)
+    geometry = commands.add_parser("geometry", help="where panels are, from all shots of stage 1")
+    geometry.add_argument("folder", metavar="DIR", help="of stage 1")
+    geometry.add_argument("-groups", metavar="FILE", help="numbers of panel and group, a line each (default: alone)")
+    geometry.add_argument("-sigma_mm", type=float, default=0.5, metavar="x", help="of shifts, which are held near 0")
+    geometry.add_argument("-sigma_deg", type=float, default=0.5, metavar="x", help="of rotations likewise")
+    geometry.set_defaults(run=_geometry)
     report = commands.add_parser("report", help="an HTML page with pictures on a run of stage 1")
     report.add_argument("folder", metavar="DIR", help="of stage 1")
     report.set_defaults(run=_report)
     return parser
+
+
+def _geometry(options: argparse.Namespace) -> int:
+    sigmas = {"sigma_mm": options.sigma_mm, "sigma_deg": options.sigma_deg}
+    run_geometry(options.folder, groups=options.groups, say=_say, **sigmas)
+    return 0
 
 
 def _report(options: argparse.Namespace) -> int:

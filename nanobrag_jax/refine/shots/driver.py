@@ -12,6 +12,7 @@ from ..losses import AbstractLoss
 from ..parameters.layout import ParameterVector
 from .batch import Batch
 from .equations import Equations, Judged, One, State, equations_at, judged
+from .panel_groups import PanelGroups
 
 _SMALLEST = 1e-13
 """Of the largest eigenvalue, below which a combination of parameters is not seen by the data."""
@@ -52,7 +53,9 @@ class _Trace(NamedTuple):
     done: Array
 
 
-def ones_of(batch: Batch, used: Bool[Array, "shots boxes pixels"], loss: AbstractLoss):
+def ones_of(
+    batch: Batch, used: Bool[Array, "shots boxes pixels"], loss: AbstractLoss, groups: PanelGroups | None = None
+):
     """A function that makes one shot of a batch from its number's slices, and those slices, for `jax.vmap`."""
     vector = batch.vector
 
@@ -60,7 +63,7 @@ def ones_of(batch: Batch, used: Bool[Array, "shots boxes pixels"], loss: Abstrac
         varying, start, step, boxes, used = slices
         scaled = eqx.combine(varying, batch.common)
         own = ParameterVector(vector.parameters, vector.shapes, start, step)
-        return One(scaled, own, boxes, used, batch.restraints, loss)
+        return One(scaled, own, boxes, used, batch.restraints, loss, groups)
 
     return make, (batch.varying, vector.start, vector.step, batch.boxes, used)
 
@@ -163,7 +166,7 @@ def _choose(flag: Array, yes, no):
     return jax.tree.map(lambda a, b: jnp.where(flag, a, b), yes, no)
 
 
-def _kept(equations: Equations, free_factors: bool) -> Equations:
+def kept_of(equations: Equations, free_factors: bool) -> Equations:
     """Without the factors' columns, where they stay."""
     if free_factors:
         return equations
@@ -198,10 +201,10 @@ def eliminated(equations: Equations, damping: Array) -> tuple[Array, Array, Arra
 
 def step_of(equations: Equations, damping: Array, free_factors: bool) -> tuple[State, Array]:
     """A damped step, and the decrease of the objective that it promises."""
-    kept = _kept(equations, free_factors)
+    kept = kept_of(equations, free_factors)
     gradient, matrix, block, own_lift = eliminated(kept, damping)
     lift = _lift(jnp.diagonal(kept.matrix), damping)
-    move = -_inverse(matrix + jnp.diag(lift)) @ gradient
+    move = -inverse_of(matrix + jnp.diag(lift)) @ gradient
     own_slope = kept.own_gradient + jnp.einsum("gkn,n->gk", kept.mixed, move)
     own = -jnp.linalg.solve(block, own_slope[..., None])[..., 0] if own_slope.shape[-1] else own_slope
     gain = -jnp.sum(kept.gradient * move) - jnp.sum(kept.own_gradient * own)
@@ -211,7 +214,7 @@ def step_of(equations: Equations, damping: Array, free_factors: bool) -> tuple[S
     return State(move, background, factor), 0.5 * (gain + held)
 
 
-def _inverse(matrix: Array) -> Array:
+def inverse_of(matrix: Array) -> Array:
     """Of a symmetric matrix, its diagonal scaled to 1; combinations that the data do not see stay put."""
     scale = 1.0 / jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 1e-300))
     scales = jnp.outer(scale, scale)
@@ -223,9 +226,9 @@ def _inverse(matrix: Array) -> Array:
 def _uncertainties(equations: Equations, free_factors: bool) -> tuple[Array, Array]:
     """Covariance of a shot's x, and variances of its boxes' factors with the shot's parameters known."""
     none = jnp.zeros(())
-    _, matrix, _, _ = eliminated(_kept(equations, free_factors), none)
+    _, matrix, _, _ = eliminated(kept_of(equations, free_factors), none)
     seen = jnp.diagonal(equations.matrix) > 0
-    covariance = _inverse(jnp.where(jnp.diag(~seen), 1.0, matrix))
+    covariance = inverse_of(jnp.where(jnp.diag(~seen), 1.0, matrix))
     covariance = jnp.where(jnp.diag(~seen), jnp.inf, covariance)
     lift = _lift(jnp.einsum("gkk->gk", equations.own_matrix), none)
     inverse = jnp.linalg.inv(equations.own_matrix + _diagonals(lift))

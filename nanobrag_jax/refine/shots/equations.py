@@ -17,6 +17,7 @@ from ..parameters.layout import ParameterVector
 from ..parameters.paths import ScaledExperiment
 from ..restraints import AbstractRestraint, ParameterValues
 from .batch import Boxes
+from .panel_groups import PanelGroups
 
 
 class One(eqx.Module):
@@ -28,10 +29,21 @@ class One(eqx.Module):
     used: Bool[Array, "boxes pixels"]
     restraints: tuple[AbstractRestraint, ...]
     loss: AbstractLoss
+    groups: PanelGroups | None = None
+    """Of panels, whose motions then follow the shot's own parameters in x."""
+
+    def own(self, x: Float[Array, " n"]) -> Float[Array, " own"]:
+        """Those of x that are the shot's own."""
+        return x[: self.vector.start.shape[0]]
 
     def experiment(self, x: Float[Array, " n"]) -> ScaledExperiment:
         """The experiment with the parameters at x."""
-        return self.vector.insert(self.scaled, x)
+        own = self.own(x)
+        scaled = self.vector.insert(self.scaled, own)
+        if self.groups is None:
+            return scaled
+        moved = self.groups.moved(scaled.experiment.detector, x[own.shape[0] :].reshape(-1, 6))
+        return eqx.tree_at(lambda s: s.experiment.detector, scaled, moved)
 
 
 class State(eqx.Module):
@@ -144,7 +156,7 @@ def _restraints(one: One, x: Float[Array, " n"]) -> tuple[Array, Array]:
         return jnp.zeros(0), jnp.zeros((0, x.shape[0]))
 
     def named(x: Array) -> dict[str, Array]:
-        return {name: value[None] for name, value in one.vector.by_name(one.vector.values(x)).items()}
+        return {name: value[None] for name, value in one.vector.by_name(one.vector.values(one.own(x))).items()}
 
     def residuals(x: Array) -> Array:
         values = ParameterValues(

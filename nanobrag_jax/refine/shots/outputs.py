@@ -23,11 +23,16 @@ def write_shots(folder: Path, files: DialsFiles, records: Sequence[Record]) -> l
 
     **Raises** `InputError` where a file cannot be written. Without pyarrow the table is shots.csv.
     """
-    made = [_experiment(files, record) for record in records]
+    made = refined_records(files, records)
     write_expt(folder / "refined.expt", made)
     identifiers = {number: each.identifier for number, each in enumerate(made) if each.identifier}
     write_refl(folder / "refined.refl", reflections(files.table, made, records), identifiers)
     return ["refined.expt", "refined.refl", write_table(folder, records)]
+
+
+def refined_records(files: DialsFiles, records: Sequence[Record]) -> list[ExptExperiment]:
+    """The experiments of a list with refined crystals, one for each shot."""
+    return [_experiment(files, record) for record in records]
 
 
 def _experiment(files: DialsFiles, record: Record) -> ExptExperiment:

@@ -26,6 +26,8 @@ from .outputs import write_shots
 from .record import Record, read_part, record_of, write_part
 
 Say = Callable[[str], None]
+_STEPS = {"crystal.cell_lengths_A": 0.05, "crystal.cell_angles_deg": 0.05, "crystal.misset_deg": 0.05}
+"""Typical changes in later stages."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,14 @@ def parameters_of(settings: Settings, hall_symbol: str, cell: np.ndarray, free_f
     if not found:
         raise InputError("-refine names nothing that can be refined here")
     return found
+
+
+def stage_parameters(settings: Settings, hall_symbol: str, *, scaled: bool) -> list[Parameter]:
+    """What later stages refine of every shot: what stage 1 did, without its restraints, with a scale or not."""
+    cell = np.r_[np.full(3, 1.0), np.full(3, 90.0)]
+    found = parameters_of(settings, hall_symbol, cell, True)
+    free = [Parameter(p.name, p.transform, ties=p.ties, scale=_STEPS.get(p.name.split("[")[0])) for p in found]
+    return [*free, Parameter("scale", "positive")] if scaled else free
 
 
 class Run:

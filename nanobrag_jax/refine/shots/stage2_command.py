@@ -13,7 +13,6 @@ import numpy as np
 from ...errors import InputError
 from ...io.atomic import whole_file
 from ..losses import Poisson
-from ..parameters.parameter import Parameter
 from ..shot import Shot
 from ..space_group import Reflections
 from .again import refined_shots
@@ -22,7 +21,7 @@ from .groups import own_pixels, reflections_of, unique_groups
 from .intensities import Groups, IntensityRestraints
 from .mtz import write_mtz
 from .record import Record, read_part
-from .stage1 import Run, parameters_of, settings_in
+from .stage1 import Run, settings_in, stage_parameters
 from .stage2 import Intensities, Part, refine_parts
 
 Say = Callable[[str], None]
@@ -119,13 +118,14 @@ class _Maker:
     def begin(self, reflections: Reflections, say: Say) -> tuple[list[int], Groups]:
         """Make and keep all batches; which there are, and their reflections."""
         labels, parts, cells, shots = [], [], [], 0
+        parameters = stage_parameters(self.run.settings, self.hall_symbol, scaled=True)
         for part in range(self.run.num_parts):
             made = self._shots(part)
             if not made:
                 continue
             labels.append([reflections_of(shot, reflections) for shot in made])
             cells += [np.r_[s.experiment.crystal.cell_lengths_A, s.experiment.crystal.cell_angles_deg] for s in made]
-            self._keep(part, make_batch(made, self.parameters, self.run.size))
+            self._keep(part, make_batch(made, parameters, self.run.size))
             parts.append(part)
             shots += len(made)
         if not parts:
@@ -153,14 +153,6 @@ class _Maker:
         common = len(jax.tree.leaves(batch.common))
         self.store.put(f"batch{number}", [np.asarray(leaf) for leaf in jax.tree.leaves(batch)[common:]])
 
-    @property
-    def parameters(self) -> list[Parameter]:
-        """Those of stage 1, the scale among them."""
-        cell = np.r_[np.full(3, 1.0), np.full(3, 90.0)]
-        found = parameters_of(self.run.settings, self.hall_symbol, cell, True)
-        free = [Parameter(p.name, p.transform, ties=p.ties, scale=_STEPS.get(p.name.split("[")[0])) for p in found]
-        return [*free, Parameter("scale", "positive")]
-
     def _shots(self, part: int) -> list[Shot]:
         """The refined shots of a part, with the pixels that belong to the reflections of their boxes."""
         records = [r for r in read_part(self.run.part_path(part)) if self._good(r)]
@@ -171,9 +163,6 @@ class _Maker:
         if not record["converged"]:
             return False
         return self.most is None or record["chi_square"] <= self.most * max(record["degrees_of_freedom"], 1)
-
-
-_STEPS = {"crystal.cell_lengths_A": 0.05, "crystal.cell_angles_deg": 0.05, "crystal.misset_deg": 0.05}
 
 
 def _without_masked(shot: Shot, record: Record) -> Shot:
