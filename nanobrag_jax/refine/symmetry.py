@@ -4,31 +4,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
+from ..laue_groups import LAUE_GROUPS, group_made_by
 from ..structure_factors import StructureFactors
 
-_TWO_ALONG_B = ((-1, 0, 0), (0, 1, 0), (0, 0, -1))
-_TWO_ALONG_C = ((-1, 0, 0), (0, -1, 0), (0, 0, 1))
-_TWO_ALONG_SUM = ((0, 1, 0), (1, 0, 0), (0, 0, -1))
-_TWO_ALONG_DIFFERENCE = ((0, -1, 0), (-1, 0, 0), (0, 0, -1))
-_FOUR = ((0, 1, 0), (-1, 0, 0), (0, 0, 1))
-_THREE = ((0, 1, 0), (-1, -1, 0), (0, 0, 1))
-_SIX = ((1, 1, 0), (-1, 0, 0), (0, 0, 1))
-_THREE_ALONG_DIAGONAL = ((0, 1, 0), (0, 0, 1), (1, 0, 0))
-_GENERATORS: dict[str, tuple[tuple[tuple[int, ...], ...], ...]] = {
-    "1": (),
-    "-1": (),
-    "2/m": (_TWO_ALONG_B,),
-    "mmm": (_TWO_ALONG_B, _TWO_ALONG_C),
-    "4/m": (_FOUR,),
-    "4/mmm": (_FOUR, _TWO_ALONG_B),
-    "-3": (_THREE,),
-    "-3m1": (_THREE, _TWO_ALONG_SUM),
-    "-31m": (_THREE, _TWO_ALONG_DIFFERENCE),
-    "6/m": (_SIX,),
-    "6/mmm": (_SIX, _TWO_ALONG_SUM),
-    "m-3": (_TWO_ALONG_B, _TWO_ALONG_C, _THREE_ALONG_DIAGONAL),
-    "m-3m": (_FOUR, _TWO_ALONG_B, _THREE_ALONG_DIAGONAL),
-}
+_GENERATORS = {"1": ()} | {symbol: operations for symbol, operations in LAUE_GROUPS.values() if "along" not in symbol}
 
 
 def laue_operations(group: str) -> list[np.ndarray]:
@@ -41,13 +20,7 @@ def laue_operations(group: str) -> list[np.ndarray]:
     generators = [np.array(g) for g in _GENERATORS[group]]
     if group != "1":
         generators.append(-np.eye(3, dtype=int))
-    found = {tuple(np.eye(3, dtype=int).reshape(-1))}
-    new = list(found)
-    while new:
-        products = {tuple((g @ np.reshape(m, (3, 3))).reshape(-1)) for m in new for g in generators}
-        new = list(products - found)
-        found |= products
-    return [np.reshape(m, (3, 3)) for m in sorted(found)]
+    return group_made_by(generators)
 
 
 def reflection_groups(factors: StructureFactors, laue_group: str = "1", *, only: ArrayLike | None = None) -> np.ndarray:
