@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .dials.from_experiment import to_expt as to_expt
     from .dials.to_experiment import experiment_from_expt as experiment_from_expt
     from .dials.to_experiment import scan_from_expt as scan_from_expt
+    from .diffuse import Diffuse as Diffuse
     from .effects import DetectorEffects as DetectorEffects
     from .effects import detect as detect
     from .effects import image_key as image_key
@@ -65,6 +66,7 @@ else:
         config="Config load_config save_config",
         crystal="Crystal",
         detector="Detector",
+        diffuse="Diffuse",
         effects="DetectorEffects detect image_key",
         errors="ExperimentWarning InputError",
         experiment="Experiment Sampling completed image_experiment panel_experiment",

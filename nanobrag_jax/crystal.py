@@ -13,6 +13,7 @@ from . import checks
 from .checks import filled_in, leaf, named_arguments, optional_leaf
 from .constants import DEG_PER_RAD
 from .described import described
+from .diffuse import Diffuse, DiffuseTerms
 from .errors import InputError
 from .io.mosflm_matrix import check_spans_space
 from .mosaicity import AbstractMosaicity, CapMosaicity
@@ -48,6 +49,7 @@ class Crystal(eqx.Module):
     - `scale`: how many such crystals there are in the beam, whose photons add up;
     - `mosaicity`: a kind of `mosaicity`, None for the reference's with `mosaic_spread_deg`, `mosaic_domains` ("auto":
       10 with a spread, else 1) and `mosaic_seed`;
+    - `diffuse`: diffuse scattering, None for none;
     - `matrix_cell_lengths_A`, `matrix_cell_angles_deg` (3,): a cell given beside a matrix, which only c-parity uses.
 
     **Raises** `InputError` for numbers that make no crystal. Source: docs/reference.md sections 4, 7, 8.
@@ -60,6 +62,7 @@ class Crystal(eqx.Module):
     fudge: Scalar
     scale: Scalar
     mosaicity: AbstractMosaicity
+    diffuse: Diffuse | None
     orientation: Matrix | None
     matrix_cell_lengths_A: Vector | None
     matrix_cell_angles_deg: Vector | None
@@ -81,6 +84,7 @@ class Crystal(eqx.Module):
         mosaic_spread_deg=0.0,
         mosaic_domains: int | Auto = "auto",
         mosaic_seed: int = DEFAULT_MOSAIC_SEED,
+        diffuse: Diffuse | None = None,
         orientation=None,
         matrix_cell_lengths_A=None,
         matrix_cell_angles_deg=None,
@@ -96,6 +100,7 @@ class Crystal(eqx.Module):
         self.fudge = leaf(fudge, "fudge")
         self.scale = leaf(scale, "scale")
         self.mosaicity = mosaicity
+        self.diffuse = diffuse
         self.orientation = optional_leaf(orientation, "orientation")
         self.matrix_cell_lengths_A = optional_leaf(matrix_cell_lengths_A, "matrix_cell_lengths_A")
         self.matrix_cell_angles_deg = optional_leaf(matrix_cell_angles_deg, "matrix_cell_angles_deg")
@@ -236,6 +241,23 @@ def reciprocal_of(crystal: Crystal, real: Matrix, slips: Slips = NO_SLIPS) -> Ma
         volume = jnp.sum(real[0] * cross(real[1], real[2]))
         star = star * (volume / cell_volume(lengths, angles))
     return star
+
+
+def diffuse_terms(crystal: Crystal) -> DiffuseTerms | None:
+    """What samples need of the crystal's diffuse scattering."""
+    if crystal.diffuse is None:
+        return None
+    lengths, angles = crystal.cell_lengths_A, crystal.cell_angles_deg
+    placed = reciprocal_basis(lengths, angles)
+    a, b, c = dual_basis(placed)
+    along = unit(a)
+    upward = unit(cross(a, b))
+    frame = jnp.stack([along, cross(upward, along), upward])
+    if crystal.orientation is not None:
+        placed_in_lab = turned(filled_in(crystal.orientation), placed)
+    else:
+        placed_in_lab = placed
+    return crystal.diffuse.terms(turned(frame, jnp.stack([a, b, c])), turned(frame, placed), placed_in_lab)
 
 
 def cell_and_orientation(columns: Floats) -> tuple[Floats, Floats, Floats]:

@@ -77,7 +77,7 @@ def laue_group_number(group: int | str) -> int:
         raise InputError(allowed)
     number = laue_group_of_operations(found.operations())
     if number is None:
-        raise InputError(f"laue_group {group!r}: this setting of the space group has axes of no Laue group from 1 to 14")
+        raise InputError(f"laue_group {group!r}: the axes of this setting are those of no Laue group from 1 to 14")
     return number
 
 

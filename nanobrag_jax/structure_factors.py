@@ -194,10 +194,26 @@ def lookup_grid(factors: StructureFactors) -> Grid:
     if factors.given is not None:
         values = jnp.where(factors.given, values, factors.default_F)
     # stored, or what is rendered without a loop over blocks would go through mask and rim for each look-up
-    rimmed = stored_first(lambda: lax.pad(values, factors.default_F, [(1, 1, 0)] * 3))
+    rimmed = stored_first(lambda: _rimmed(values, factors.default_F))
     h, k, l = factors.hkl_min
     rows, columns, layers = rimmed.shape
     return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1))
+
+
+_RIM = ((1, 1, 0),) * 3
+
+
+@jax.custom_jvp
+def _rimmed(values: Array, rim: Array) -> Array:
+    """A grid with one more point at each end of each axis. jax cannot transpose a padding of constants."""
+    return lax.pad(values, rim, _RIM)
+
+
+@_rimmed.defjvp
+def _rimmed_jvp(primals, tangents):
+    (values, rim), (d_values, d_rim) = primals, tangents
+    at_rim = lax.pad(jnp.zeros_like(values), jnp.ones_like(rim), _RIM)
+    return lax.pad(values, rim, _RIM), lax.pad(d_values, jnp.zeros_like(rim), _RIM) + at_rim * d_rim
 
 
 def nearest(grid: Grid, lanes, shared=None, index: Callable[[Any, Any], Vec3] = lambda hkl, _: hkl) -> Array:

@@ -88,7 +88,7 @@ class _Reader:
         values = {}
         for key, value in section.items():
             full, family = f"{self.name}: {where}.{key}", rules[key].kinds
-            if family is not None:
+            if family is not None and not (value is None and rules[key].optional):
                 values[key] = self.of_kind(family, f"{where}.{key}", value)
             else:
                 held = self.arrays.array(full, value) if isinstance(value, dict) else value

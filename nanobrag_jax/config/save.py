@@ -85,7 +85,7 @@ def _section(model: eqx.Module, where: str, beside: str, arrays: Arrays) -> dict
         if key not in kept:  # what only the constructor takes
             continue
         value = getattr(model, key)
-        if rule.kinds is not None:
+        if rule.kinds is not None and value is not None:
             found[key] = _kind_section(value, rule.kinds, f"{where}.{key}", beside, arrays)
             continue
         if isinstance(value, jax.Array | np.ndarray):

@@ -14,6 +14,7 @@ import numpy as np
 from ..beam import Beam
 from ..crystal import Crystal
 from ..detector import Detector
+from ..diffuse import Diffuse
 from ..errors import InputError
 from ..experiment import Sampling
 from ..goniometer import Goniometer
@@ -49,6 +50,7 @@ KINDS: dict[type, dict[str, type]] = {
         "threefold": ThreefoldMosaicity,
     },
     AbstractSpotShape: dict(SPOT_SHAPES),
+    Diffuse: {"laue": Diffuse},
     AbstractScatterer: {"amorphous": Amorphous},
 }
 """Of what may be of several kinds, the name of each kind in a file and its class."""

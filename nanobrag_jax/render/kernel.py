@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ..diffuse import DiffuseTerms
 from ..numerics.pairs import Pair, index_and_rest
 from ..numerics.vectors import Vec3, added, dot, scaled
 from ..reference.slips import NO_SLIPS, Slips
@@ -28,7 +29,7 @@ class Sample(NamedTuple):
     F_latt: Array
     F_cell: Array
     intensity: Array
-    """weight · (F_cell·F_latt)²."""
+    """weight · (F_cell·F_latt)², and diffuse scattering."""
     interpolates: Array
     """Whether tricubic look-up is possible here."""
 
@@ -85,6 +86,7 @@ def sample(
     interpolate,
     weight: Array | float = 1.0,
     slips: Slips = NO_SLIPS,
+    diffuse: DiffuseTerms | None = None,
 ) -> Sample:
     """The terms of one sample.
 
@@ -97,7 +99,8 @@ def sample(
     - `interpolate`: False for the nearest index everywhere (static), else where tricubic look-up is wanted (it falls
       back to the nearest index where the grid ends);
     - `weight`: multiplies the intensity;
-    - `slips`: those of the reference that hold.
+    - `slips`: those of the reference that hold;
+    - `diffuse`: diffuse scattering around the lattice points.
     """
     hkl, index, rest = _indices(q, real)
     amplitude = nearest(grid, q, real, _nearest_indices)
@@ -108,4 +111,7 @@ def sample(
     factors = shape.factors(lattice, index, rest, slips)
     F_latt = factors.x * factors.y * factors.z
     intensity = shape.intensity(lattice, rest, amplitude, weight, slips)
+    if diffuse is not None:
+        around = weight * diffuse.intensity(grid, index, rest)
+        intensity = around if diffuse.only else intensity + around
     return Sample(hkl, index, factors, F_latt, amplitude, intensity, interpolates)

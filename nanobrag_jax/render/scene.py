@@ -11,8 +11,9 @@ from jax import Array
 from ..beam import Sources, polarization_factor, sources
 from ..checks import conditions_of
 from ..constants import R_E_SQR_M2, WATER_F, WATER_MOLECULES_PER_M3
-from ..crystal import real_basis, reciprocal_of
+from ..crystal import diffuse_terms, real_basis, reciprocal_of
 from ..detector import DetectorFrame, Ray, capture_fraction, depth_of_absorption, detector_frame, pixel_ray
+from ..diffuse import DiffuseTerms
 from ..errors import InputError
 from ..experiment import Experiment, completed, settled
 from ..goniometer import phi_angles, phi_rotated
@@ -68,6 +69,7 @@ class Scene(eqx.Module):
     """Rows a, b, c at each φ step of each domain, domain innermost; None in c-parity, where pixels pass them on."""
     shape: AbstractSpotShape
     lattice: Lattice
+    diffuse: DiffuseTerms | None
     grid: Grid
     start: Scalar | None
     """What the sum over samples starts from: no number where a trace's crystal cannot be used; None for zero."""
@@ -102,8 +104,13 @@ def build_scene(experiment: Experiment, mode: Mode, precision: Precision | None 
     if precision == "float32":
         return in_precision(scene, jnp.float32)
     if precision == "mixed":
-        kernel = scene.shape, scene.lattice, scene.grid
-        return eqx.tree_at(lambda s: (s.shape, s.lattice, s.grid), scene, in_precision(kernel, jnp.float32))
+        kernel = scene.shape, scene.lattice, scene.diffuse, scene.grid
+        return eqx.tree_at(
+            lambda s: (s.shape, s.lattice, s.diffuse, s.grid),
+            scene,
+            in_precision(kernel, jnp.float32),
+            is_leaf=lambda x: x is None,
+        )
     return scene
 
 
@@ -174,6 +181,8 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
         raise InputError(f"{type(crystal.mosaicity).__name__} has weights of domains: c-parity knows none")
     if slips.phi0 and isinstance(crystal.shape, Gauss):
         raise InputError(f"c-parity knows no spots of shape {crystal.shape.name}, which the reference does not have")
+    if slips.phi0 and crystal.diffuse is not None:
+        raise InputError("c-parity knows no diffuse scattering of crystals, which the reference does not have")
     n_cells, reciprocal = as_vec3(crystal.n_cells), reciprocal_of(crystal, real, slips)
     return Scene(
         frame=detector_frame(detector, beam, slips),
@@ -187,6 +196,7 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
         orientations=None if slips.phi0 else _orientations(experiment, real, steps, domains),
         shape=crystal.shape,
         lattice=Lattice(n_cells, n_cells, crystal.fudge, reciprocal, radius_scale(n_cells, reciprocal, slips)),
+        diffuse=diffuse_terms(crystal),
         grid=lookup_grid(experiment.structure_factors),
         start=None if inside is None else jnp.where(inside, 0.0, jnp.nan),
         photons=photons,
@@ -348,7 +358,8 @@ def sample_at(
     derivative is to be added up pixel by pixel.
     """
     lattice = scene.lattice if spread is None else scene.lattice._replace(n_by_pixel=spread)
-    return sample(q, real, scene.shape, lattice, scene.grid, interpolate, weight, scene.settings.slips)
+    slips, diffuse = scene.settings.slips, scene.diffuse
+    return sample(q, real, scene.shape, lattice, scene.grid, interpolate, weight, slips, diffuse)
 
 
 def sum_orientations(scene: Scene, rows: Array, scattering: Vec3, weight: Array, total: Array) -> Array:
@@ -394,6 +405,7 @@ def differs_in_crystal_only(batched: Scene) -> bool:
         "orientations",
         "shape",
         "lattice",
+        "diffuse",
         "grid",
         "start",
     }

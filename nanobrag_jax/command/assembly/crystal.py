@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from ... import steps
 from ...crystal import Crystal, cell_and_orientation
+from ...diffuse import Diffuse
 from ...errors import InputError, UsageError
 from ...io.mosflm_matrix import read_matrix
+from ...laue_groups import laue_group_number
 from ...mosaicity import (
     DEFAULT_DOMAINS,
     AbstractMosaicity,
@@ -50,6 +52,7 @@ def crystal_options(asked: Asked, edges_A: Floats) -> dict[str, Any]:
         "misset_deg": misset_of(asked.settings),
         "n_cells": n_cells,
         "mosaicity": mosaicity_of_flags(asked),
+        "diffuse": diffuse_of_flags(asked),
     }
 
 
@@ -67,6 +70,40 @@ def mosaicity_of_flags(asked: Asked) -> AbstractMosaicity:
     if asked("eta_abc_deg") is not None:
         return AnisotropicMosaicity(asked("eta_abc_deg"), domains)
     return IsotropicMosaicity(asked("eta_deg"), domains)
+
+
+def diffuse_of_flags(asked: Asked) -> Diffuse | None:
+    """The diffuse scattering that flags ask for. **Raises** `InputError` for flags of it without its length."""
+    gamma_A, gamma_cells = asked("diffuse_gamma_A"), asked("diffuse_gamma_cells")
+    if gamma_A is None and gamma_cells is None:
+        for name in _OF_DIFFUSE:
+            if name in asked:
+                raise InputError(f"{asked.flag_of(name)} needs -diffuse_gamma or -diffuse_gamma_cells")
+        return None
+    if gamma_A is not None and gamma_cells is not None:
+        raise InputError("-diffuse_gamma and -diffuse_gamma_cells are the same in different units: give one of them")
+    if asked("diffuse_sigma_A") is None:
+        raise InputError("-diffuse_gamma needs -diffuse_sigma: without displacements nothing is diffuse")
+    group = asked("diffuse_laue_group")
+    with asked.about("diffuse_laue_group"):
+        number = laue_group_number(int(group) if group.isdecimal() else group)
+    return Diffuse(
+        gamma_A,
+        asked("diffuse_sigma_A"),
+        number,
+        asked("diffuse_stencil"),
+        asked("diffuse_frame"),
+        asked("diffuse_normalization"),
+        gamma_cells=gamma_cells,
+        principal_axes=asked("diffuse_axes"),
+        only=asked("diffuse_only"),
+    )
+
+
+_OF_DIFFUSE = (
+    *("diffuse_sigma_A", "diffuse_laue_group", "diffuse_stencil", "diffuse_frame"),
+    *("diffuse_normalization", "diffuse_axes", "diffuse_only"),
+)
 
 
 def cells_of_flags(asked: Asked) -> list[int]:
