@@ -19,7 +19,7 @@ from .described import described
 from .errors import InputError
 from .laue_groups import laue_group_number, rotations_of
 from .numerics.loops import mapped, scan
-from .numerics.vectors import Vec3, cross, turned
+from .numerics.vectors import Vec3, cross, dot, turned
 from .structure_factors import Grid, nearest
 from .typing import Matrix, Scalar, Vector
 
@@ -257,8 +257,11 @@ def stencil_sum(
 ) -> Array:
     """Σ over lattice points n + δ of F(n + δ)²·Σ over rotations of e·exp(−e)/(1 + 4π²|G A* M (Δ − δ)|²)².
 
-    **Arguments:** `correlation`, `displacement` (6,): of symmetric matrices, see `DiffuseTerms`. Its derivative adds
-    up moments in the same loop, so that reverse mode needs no loop of its own.
+    **Arguments:**
+
+    - `matrices`: of the rotations; `stencil`: lattice points to either side; `grid`: the structure factors;
+    - `correlation`, `displacement` (6,): of the symmetric matrices of `DiffuseTerms`;
+    - `index`: n; `rest`: Δ, one a pixel.
     """
     weights = [e * jnp.exp(-e) for e in _exponents(matrices, displacement, index)]
 
@@ -285,7 +288,6 @@ def _moments(matrices, stencil, grid, correlation, displacement, index: Vec3, re
     """
     shifts = _shifts(stencil, rest.x.dtype)
     squares = _squares(grid, index, shifts)
-    away = Vec3(*(x[None] - steps[:, None] for x, steps in zip(rest, shifts.T, strict=True)))
     x, y, z = shifts.T
     powers = jnp.stack([jnp.ones_like(x), x, y, z, x * x, y * y, z * z, y * z, x * z, x * y])
     of_index = jnp.stack(_products(index))
@@ -294,7 +296,14 @@ def _moments(matrices, stencil, grid, correlation, displacement, index: Vec3, re
     def turn(sums: _Moments, matrix: Array) -> _Moments:
         """`matrix` (6, 6): what the rotation does to products of components."""
         length, place = turned(matrix.T, correlation), turned(matrix.T, displacement)
-        one = 1.0 / (1.0 + _quadratic(length, _products(away)))
+        xx, yy, zz, yz, xz, xy = length
+        form = jnp.stack([2.0 * xx, xy, xz, xy, 2.0 * yy, yz, xz, yz, 2.0 * zz]).reshape(3, 3)
+        # multiplied out: products of Δ − δ would be the same for each rotation, and XLA would store them all
+        along = Vec3(*(dot(row, rest) for row in form))
+        far = (1.0 + 0.5 * dot(along, rest))[None] + _quadratic(length, powers[4:])[:, None]
+        one = 1.0 / (
+            far - functools.reduce(operator.add, [s[:, None] * a[None] for s, a in zip((x, y, z), along, strict=True)])
+        )
         found = powers @ (squares * (one * one * one))
         count, first, second = found[0], Vec3(*found[1:4]), found[4:]
         by_axis = Vec3(*(x * count - moved for x, moved in zip(rest, first, strict=True)))
@@ -303,8 +312,6 @@ def _moments(matrices, stencil, grid, correlation, displacement, index: Vec3, re
         total = count + functools.reduce(operator.add, [f * m for f, m in zip(length, by_length, strict=True)])
         e = functools.reduce(operator.add, [f * m for f, m in zip(place, of_index, strict=True)])
         decay = jnp.exp(-e)
-        xx, yy, zz, yz, xz, xy = length
-        form = jnp.stack([2.0 * xx, xy, xz, xy, 2.0 * yy, yz, xz, yz, 2.0 * zz]).reshape(3, 3)
         slope = (-2.0 * e * decay)[None]
         return _Moments(
             sums.correlation + matrix @ (slope * by_length),
