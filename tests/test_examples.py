@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+REAL = Path(__file__).parents[2] / "shared" / "reference" / "i23_thaumatin"
 
 
 @pytest.fixture
@@ -29,6 +30,28 @@ def test_one_still_converges_within_the_limits(examples, capsys):
     assert max(np.abs(p).max() for p in found.pulls().values()) < 4
     printed = capsys.readouterr()
     assert "strongest correlations" in printed.out and "step" in printed.err
+
+
+@pytest.mark.slow
+def test_draws_of_noise_have_honest_uncertainties(examples, capsys):
+    import forty_draws
+
+    pulls = forty_draws.main(["--draws", "12", "--binning", "2"])
+    assert "12 of 12 converged and are described" in capsys.readouterr().out
+    every = np.concatenate([p.ravel() for p in pulls.values()])
+    assert 0.8 < np.std(every) < 1.2 and np.abs(every).max() < 4.5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.exists(), reason="the public thaumatin data are not here")
+def test_a_real_image_is_described_better_with_its_panels_refined(examples, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    import real_image
+
+    crystal, panels = real_image.main([str(REAL), "--steps", "40", "--plot", str(tmp_path / "boxes.png")])
+    assert panels.reduced_chi_square < min(10.0, crystal.reduced_chi_square / 3)
+    assert np.all(real_image.offsets(panels) < 1.1)
+    assert "does NOT describe the data" in capsys.readouterr().out and (tmp_path / "boxes.png").exists()
 
 
 @pytest.mark.slow
