@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     stage1.add_argument(
         "-oversample", type=int, metavar="n", help="sub-pixels along an edge (default: by the first shot)"
     )
+    stage1.add_argument(
+        "-phi_steps", type=int, metavar="n", help="samples of a rotation image's oscillation (default 2)"
+    )
     stage1.add_argument("-boxes", type=int, default=128, metavar="n", help="the strongest boxes of a shot at most")
     stage1.add_argument(
         "-together", type=int, default=4, metavar="n", help="shots in one compiled batch, and in a part"
@@ -140,6 +143,7 @@ def _stage1(options: argparse.Namespace) -> int:
         cell_sigma=options.cell_sigma,
         domains=options.domains,
         oversample=options.oversample,
+        phi_steps=options.phi_steps,
         most_boxes=options.boxes,
         together=options.together,
         max_steps=options.steps,

@@ -23,6 +23,7 @@ def refined_shots(run: Run, records: Sequence[Record]) -> list[tuple[Shot, Recor
         background=settings.background,  # type: ignore[arg-type]
         mosaic_domains=settings.domains,
         sampling=Sampling(oversample_of(run.folder), interpolate=False),
+        phi_steps=settings.phi_steps,
         crystal={"n_cells": (1.0, 1.0, 1.0)},
         beam={"fluence_per_m2": 1.0},
     )

@@ -51,6 +51,8 @@ class Settings:
     """Of restraints of the cell to that of the list, relative; angles in radians."""
     domains: int = 10
     oversample: int | None = None
+    phi_steps: int | None = None
+    """Samples of the oscillation of an image, None for 2."""
     most_boxes: int = 128
     together: int = 4
     max_steps: int = 30
@@ -61,8 +63,8 @@ class Settings:
         for name in self.refined:
             if name not in known:
                 raise InputError(f"-refine must be of {', '.join(known)}, got {name!r}")
-        for name in ("half_size", "most_boxes", "together", "max_steps", "domains"):
-            if getattr(self, name) < 1:
+        for name in ("half_size", "most_boxes", "together", "max_steps", "domains", "oversample", "phi_steps"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"-{name} must be at least 1, got {getattr(self, name)}")
         if sum(x is not None for x in (self.mtz, self.hkl, self.pdb)) > 1:
             raise InputError("give one of -mtz, -hkl and -pdb")
@@ -162,6 +164,7 @@ class Run:
             background=settings.background,  # type: ignore[arg-type]
             mosaic_domains=settings.domains,
             sampling=Sampling(settings.oversample or "auto"),
+            phi_steps=settings.phi_steps,
         )
         for part in parts:
             asked = self._with_oversample(asked)
