@@ -44,7 +44,9 @@ class Beam(eqx.Module):
     - `dispersion_percent` and `dispersion_fractions` (w,): likewise for the wavelength;
     - `source_positions` (s, 3): a list of sources instead, seen from the sample, any length;
     - `source_wavelengths_A` (s,): theirs;
-    - `source_weights` (s,): normalised to mean 1, for either.
+    - `source_weights` (s,): normalised to mean 1, for either;
+    - `wavelength_offset_A`, `wavelength_scale`: scattering vectors are those of offset + scale · wavelength, of each
+      source.
 
     **Raises** `InputError`. Source: docs/reference.md sections 6 and 8.
     """
@@ -61,6 +63,8 @@ class Beam(eqx.Module):
     source_positions: Float[Array, "sources 3"] | None
     source_wavelengths_A: Float[Array, " sources"] | None
     source_weights: Float[Array, " sources"]
+    wavelength_offset_A: Scalar
+    wavelength_scale: Scalar
     polarized: bool = eqx.field(static=True)
 
     @named_arguments
@@ -84,6 +88,8 @@ class Beam(eqx.Module):
         source_positions=None,
         source_wavelengths_A=None,
         source_weights=None,
+        wavelength_offset_A=0.0,
+        wavelength_scale=1.0,
     ):
         self.wavelength_A = leaf(_wavelength_A(wavelength_A, energy_eV), "wavelength_A")
         self.fluence_per_m2 = leaf(
@@ -106,6 +112,8 @@ class Beam(eqx.Module):
             self.source_wavelengths_A = leaf(np.full(len(source_positions), self.wavelength_A), "source_wavelengths_A")
         source_weights = np.ones(self.num_sources) if source_weights is None else source_weights
         self.source_weights = leaf(source_weights, "source_weights")
+        self.wavelength_offset_A = leaf(wavelength_offset_A, "wavelength_offset_A")
+        self.wavelength_scale = leaf(wavelength_scale, "wavelength_scale")
         self.polarized = polarized
         checks.usual("wavelength_A", self.wavelength_A, 0.01, 100, "it is in Å, of a photon energy in eV 12398.42/E")
 
@@ -151,6 +159,18 @@ class Beam(eqx.Module):
             lambda x: (x >= 0) & (x.sum() > 0),
             (self.num_sources,),
         )
+
+        checks.positive("wavelength_scale", self.wavelength_scale)
+        checks.finite("wavelength_offset_A", self.wavelength_offset_A)
+        numbers = self.wavelength_offset_A, self.wavelength_scale, self.wavelength_A
+        if all(checks.is_known(x) and np.ndim(x) == 0 for x in numbers):
+            offset, scale, wavelength = (float(x) for x in numbers)
+            checks.require(
+                "wavelength_offset_A",
+                self.wavelength_offset_A,
+                f"above minus the scaled wavelength, {-scale * wavelength:g}",
+                lambda x: x > -scale * wavelength,
+            )
 
     def __repr__(self) -> str:
         return described(self)
@@ -232,7 +252,8 @@ def sources(beam: Beam) -> Sources:
 
     def listed(incident, wavelength):
         frames = jax.vmap(polarization_frame, (0, None))(incident, polarization)
-        return Sources(incident, wavelength, weight, *frames)
+        moved = beam.wavelength_offset_A + beam.wavelength_scale * wavelength
+        return Sources(incident, moved, weight, *frames)
 
     if beam.source_positions is not None:
         return listed(-jax.vmap(unit)(beam.source_positions), filled_in(beam.source_wavelengths_A))
@@ -248,6 +269,28 @@ def sources(beam: Beam) -> Sources:
     wavelength = beam.wavelength_A * (1.0 + beam.dispersion_percent * 0.01 * beam.dispersion_fractions)
     count = wavelength.shape[0]
     return listed(jnp.repeat(incident, count, axis=0), jnp.tile(wavelength, incident.shape[0]))
+
+
+LEAST_SHARED_SOURCES = 8
+"""Up to so many sources a program is compiled for just that number."""
+
+
+def rounded_up(lit: Sources) -> Sources:
+    """The same sources, followed by as many of weight zero as make 10, 12, 14, 16, 20, 24, 28, 32, 40, …
+
+    So that another number of sources seldom needs another program. The mean weight remains 1.
+    """
+    count = lit.weight.shape[0]
+    if count <= LEAST_SHARED_SOURCES:
+        return lit
+    step = 2 ** ((count - 1).bit_length() - 3)
+    number = -(-count // step) * step
+    if number == count:
+        return lit
+    place = np.minimum(np.arange(number), count - 1)
+    filled = jax.tree.map(lambda x: np.asarray(x)[place], lit)
+    weight = np.where(np.arange(number) < count, filled.weight * (number / count), 0.0).astype(filled.weight.dtype)
+    return eqx.tree_at(lambda s: s.weight, filled, weight)
 
 
 def polarization_frame(incident: Vector, polarization: Vector) -> tuple[Vector, Vector]:

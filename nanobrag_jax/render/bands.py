@@ -24,7 +24,7 @@ from ..numerics.loops import block_shape, default_block_pixels, scan
 from ..numerics.precision import check_precision, precision_context
 from ..typing import Mode, Precision
 from . import carryover
-from .scene import Scene, scene_on_host
+from .scene import Scene, scene_to_render
 from .simulate import Window, block_photons, pixels_from, rendered_window
 
 BAND_SAMPLES = 100_000_000
@@ -89,7 +89,7 @@ def prepare(experiment: Experiment, mode: Mode = "spec", precision: Precision | 
     if pixels > MOST_PIXELS:
         raise InputError(f"{shape[1]} x {shape[0]} pixels are too many: at most {MOST_PIXELS} can be rendered")
     with precision_context(precision):
-        scene = scene_on_host(experiment, mode, precision)
+        scene = scene_to_render(experiment, mode, precision)
     job = Job(scene, shape, window, Plan(1, 1, 1), None)
     plan = plan_bands(pixels, job.samples_per_pixel)
     mask = None
@@ -105,7 +105,7 @@ def turned(job: Job, experiment: Experiment, mode: Mode = "spec", precision: Pre
     **Arguments:** as for `prepare`.
     """
     with precision_context(precision):
-        return replace(job, scene=scene_on_host(experiment, mode, precision))
+        return replace(job, scene=scene_to_render(experiment, mode, precision))
 
 
 def render(

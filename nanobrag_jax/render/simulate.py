@@ -49,7 +49,7 @@ from .scene import (
     point_ray,
     points,
     scene_in_trace,
-    scene_on_host,
+    scene_to_render,
     source_terms,
     sum_dtype,
     sum_orientations,
@@ -171,7 +171,7 @@ def _simulate(experiment: Experiment, options: RenderOptions) -> Image:
 def _scene(experiment: Experiment, options: RenderOptions) -> Scene:
     """The scene: in a trace a part of it, else from the host."""
     traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(experiment))
-    derive = scene_in_trace if traced else scene_on_host
+    derive = scene_in_trace if traced else scene_to_render
     return derive(experiment, mode=options.mode, precision=options.precision)
 
 
