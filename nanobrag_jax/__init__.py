@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from .mosaicity import IsotropicMosaicity as IsotropicMosaicity
     from .mosaicity import MosaicRotations as MosaicRotations
     from .mosaicity import ThreefoldMosaicity as ThreefoldMosaicity
+    from .render.lattices import simulate_lattices as simulate_lattices
+    from .render.lattices import stack_crystals as stack_crystals
     from .render.simulate import simulate as simulate
     from .render.simulate import simulate_pixels as simulate_pixels
     from .render.sweep import simulate_sweep as simulate_sweep
@@ -81,6 +83,7 @@ else:
             "command.assemble": "experiment_from_args",
             "dials.from_experiment": "to_expt",
             "dials.to_experiment": "experiment_from_expt scan_from_expt",
+            "render.lattices": "simulate_lattices stack_crystals",
             "render.simulate": "simulate simulate_pixels",
             "render.sweep": "simulate_sweep",
         },

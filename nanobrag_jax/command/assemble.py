@@ -23,6 +23,7 @@ from .assembly.from_expt import Listed, listed_experiment
 from .assembly.goniometer import goniometer_from_flags
 from .assembly.headers import read_headers
 from .assembly.known_detector import named_detector
+from .assembly.lattices import asked_by, lattice_settings, with_lattices
 from .assembly.sampling import check_pixels, sampling_from_flags
 from .assembly.scatterers import scatterers_from_flags
 from .assembly.structure_factors import factors_of_table, given_table, table_from_flags, table_of
@@ -40,6 +41,8 @@ class Assembly:
     notes: list[str] = field(default_factory=list)
     table: HklTable | None = None
     listed: Listed | None = None
+    lattices: Sequence[Experiment] = ()
+    """Of -crystals those after the first, whose photons are added."""
 
     def experiment_at(self, number: int) -> Experiment:
         """The experiment of an image: of the scan of -expt_image all, else of the sweep that `experiment` begins."""
@@ -59,6 +62,8 @@ def experiment_from_args(args: Sequence[str], directory: str | os.PathLike[str] 
     assembly = assemble(flags.parse(args), directory)
     for note in assembly.notes:
         warn(note)
+    if assembly.lattices:
+        raise InputError("-crystals stands for several crystals: simulate_lattices renders them in Python")
     return assembly.experiment
 
 
@@ -71,10 +76,14 @@ def assemble(settings: Settings, directory: str | os.PathLike[str] = ".") -> Ass
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentWarning)  # what it would say is among the notes
         check_counts(asked)
-        experiment, table, listed = build(asked)
+        each = [asked_by(asked, s) for s in lattice_settings(asked)] if "crystals_path" in asked else [asked]
+        experiment, table, listed = build(each[0])
         experiment = _behind_beam_stop(asked, experiment)
-    check_workload(settings, [experiment])
-    return Assembly(experiment, settings, asked.place, asked.notes, table, listed)
+        crystals = [crystal_from_flags(other, float(experiment.beam.wavelength_A)) for other in each[1:]]
+        experiment, lattices = with_lattices(asked, experiment, crystals)
+    check_workload(settings, [experiment, *lattices])
+    notes = list(dict.fromkeys(asked.notes)) if lattices else asked.notes
+    return Assembly(experiment, settings, asked.place, notes, table, listed, lattices)
 
 
 def _behind_beam_stop(asked: Asked, experiment: Experiment) -> Experiment:

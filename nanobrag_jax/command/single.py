@@ -1,13 +1,13 @@
 """A run of one image: rendered, and written with everything that goes with it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..config.save import config_outputs
-from ..experiment import Experiment
+from ..experiment import Experiment, completed
 from ..formats.setup import Reading, Setup
 from ..formats.whole_numbers import FloatImage
 from ..io.fdump import fdump_bytes
@@ -17,7 +17,7 @@ from ..render import bands
 from . import report
 from .assemble import Assembly
 from .config_settings import output_section
-from .exposure import Exposure, check_photons, developed, image_files
+from .exposure import Exposure, check_photons, developed, first_exposure, image_files
 from .expt_output import expt_output
 from .flags import Settings
 from .output_plan import flag_of
@@ -50,11 +50,15 @@ def image_to_files(run: Run, exposure: Exposure, setup: Setup) -> list[FloatImag
             times.append(time.perf_counter())
         progress(fraction)
 
+    jobs = list(exposure.jobs)
+    for lattice in run.assembly.lattices:
+        jobs += first_exposure(settings, completed(lattice), exposure.number).jobs
     try:
         with returning_compiler_memory():
-            images = bands.render(exposure.jobs, follow)
+            images = bands.render(jobs, follow)
     finally:
         progress.finish()
+    images = [sum_of(images[panel :: len(exposure.jobs)]) for panel in range(len(exposure.jobs))]
     check_photons(images, settings.get("mode"))
     times.append(time.perf_counter())
     made = developed(settings, paths, exposure, images, run.seed)
@@ -68,6 +72,11 @@ def image_to_files(run: Run, exposure: Exposure, setup: Setup) -> list[FloatImag
     written = [(f"written ({output.flag})", output.path) for output in outputs]
     say(report.text([*made.rows, *written, report.spent(times)]))
     return images
+
+
+def sum_of(images: Sequence[FloatImage]) -> FloatImage:
+    """The image of several lattices."""
+    return images[0] if len(images) == 1 else np.asarray(np.sum(images, axis=0, dtype=np.float64), np.float32)
 
 
 def files_beside(

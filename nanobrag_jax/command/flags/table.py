@@ -89,6 +89,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
     "Crystal": (
         Flag("-mat -matrix", "mat_path", "path", help="orientation matrix: nine numbers, columns a* b* c*"),
         Flag("-cell", "cell", "cell", "A, deg", help="unit cell; missing edges equal a, missing angles are 90"),
+        Flag("-crystals", "crystals_path", "path",
+             help="several crystals in one image: a file with the flags of one in each line"),
         Flag("-misset", "misset_deg", "misset", "deg", default=(0.0, 0.0, 0.0), field="crystal.misset_deg",
              help="rotation about x, y, then z"),
         Flag("-misset_seed", "misset_seed", "int", bounds=SEED, help="seed of -misset random"),
