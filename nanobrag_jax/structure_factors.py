@@ -5,7 +5,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -24,6 +24,9 @@ from .errors import InputError
 from .numerics.loops import as_integer, lookup_places, stored_first
 from .numerics.vectors import Vec3
 from .typing import Scalar
+
+if TYPE_CHECKING:
+    from .models.atoms import AtomicModel
 
 
 class StructureFactors(eqx.Module):
@@ -95,6 +98,15 @@ class StructureFactors(eqx.Module):
         if F000 is not None:
             sphere = dataclasses.replace(sphere, table=with_F000(sphere.table, F000))
         return cls._of(sphere, default_F)
+
+    @classmethod
+    def from_atoms(cls, model: "AtomicModel", *, F000: float | None = 0.0, default_F=0.0) -> "StructureFactors":
+        """Amplitudes of a model of atoms to its resolution, traced and differentiated where the model is.
+
+        **Arguments:** `F000`: as for `from_model`. Source: docs/structure_factors.md.
+        """
+        h, k, l = model.plan.most
+        return cls(model.amplitudes(F000), hkl_min=(-h, -k, -l), given=model.plan.given, default_F=default_F)
 
     @classmethod
     def from_hkl(cls, indices, values, *, space_group: str | int | None = None, cell=None, default_F=0.0):

@@ -1,1 +1,1 @@
-"""Structure factors from the files of crystallographers, read with gemmi. Nothing here knows jax."""
+"""Structure factors from the files of crystallographers, read with gemmi, and from atoms, differentiable (`atoms`)."""

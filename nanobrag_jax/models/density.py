@@ -54,7 +54,7 @@ def sphere_from_model(
     small = small_structure(gemmi, path)
     if small is not None and box is None:
         return sphere_from_small(gemmi, small, dmin_A, anomalous(gemmi, small.sites, wavelength_A), name)
-    structure, notes = _read(gemmi, path, name)
+    structure, notes = read_structure(gemmi, path, name)
     if box is not None:
         put_in_box(gemmi, structure, box, name)
         dmin_A = with_margin(dmin_A, np.array(structure.cell.reciprocal().parameters[:3]))
@@ -97,7 +97,7 @@ def put_in_box(gemmi: Any, structure: Any, box: float, name: str) -> None:
     structure.setup_cell_images()
 
 
-def _read(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, list[str]]:
+def read_structure(gemmi: Any, path: str | os.PathLike[str], name: str) -> tuple[Any, list[str]]:
     check_readable(path, name)
     try:
         structure = gemmi.read_structure(os.fspath(path))
@@ -220,7 +220,7 @@ def read_model_cell(path: str | os.PathLike[str], box: float | None = None) -> F
     if small is not None and small.cell.is_crystal() and box is None:
         return np.array(small.cell.parameters)
     name = f"model file {os.fspath(path)!r}"
-    structure, _ = _read(gemmi, path, name)
+    structure, _ = read_structure(gemmi, path, name)
     if box is not None:
         put_in_box(gemmi, structure, box, name)
     return np.array(structure.cell.parameters)
