@@ -1,5 +1,6 @@
 """SMV images: a header of `KEY=value;` lines, then unsigned shorts (docs/reference.md, sections 2 and 9)."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -136,7 +137,9 @@ def header_shape(path: str | os.PathLike[str]) -> Shape | None:
     except OSError:
         return None
     slow, fast = (header_value(header, key) for key in ("SIZE2", "SIZE1"))
-    return None if slow is None or fast is None else (int(slow), int(fast))
+    if slow is None or fast is None or not (math.isfinite(slow) and math.isfinite(fast)):
+        return None
+    return int(slow), int(fast)
 
 
 def g(x: float) -> str:
