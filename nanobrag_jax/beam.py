@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.core import Tracer
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from . import checks
 from .checks import filled_in, leaf, named_arguments, optional_leaf
@@ -243,6 +243,8 @@ class Sources(eqx.Module):
     across: Float[Array, "*sources 3"]
     """Unit vector along B, and below along E."""
     electric: Float[Array, "*sources 3"]
+    first: Int[Array, "*sources"] | None = None
+    """Where the structure factors of each one's channel begin (`structure_factors.Grid`), None without channels."""
 
 
 def sources(beam: Beam) -> Sources:

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax
 from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from . import checks
 from .checks import leaf, named_arguments, optional_leaf
@@ -32,21 +32,28 @@ if TYPE_CHECKING:
 class StructureFactors(eqx.Module):
     """Amplitudes on a grid of Miller indices.
 
-    **Arguments:** `amplitudes` (h, k, l): F of each index from `hkl_min` up, None for a crystal of `default_F`
-    everywhere; `given` (h, k, l): False where no record names the index and `default_F` stands, None for all given;
-    `default_F` also outside the grid.
+    **Arguments:**
+
+    - `amplitudes` (h, k, l): F of each index from `hkl_min` up, None for a crystal of `default_F` everywhere; or
+      (channel, h, k, l), of photons of each channel;
+    - `given` (h, k, l): False where no record names the index and `default_F` stands, None for all given;
+    - `default_F`: also outside the grid;
+    - `channel_wavelengths_A` (channels,): increasing, with the latter form of amplitudes: a source of the beam belongs
+      to the channel whose wavelength is nearest to its own.
 
     **Raises** `InputError`.
     """
 
-    amplitudes: Float[Array, "h k l"] | None
+    amplitudes: Float[Array, "h k l"] | Float[Array, "channel h k l"] | None
     given: Bool[Array, "h k l"] | None
     default_F: Scalar
+    channel_wavelengths_A: Float[Array, " channel"] | None
     hkl_min: tuple[int, int, int] = eqx.field(static=True)
 
     @named_arguments
-    def __init__(self, amplitudes=None, *, hkl_min=(0, 0, 0), given=None, default_F=0.0):
+    def __init__(self, amplitudes=None, *, hkl_min=(0, 0, 0), given=None, default_F=0.0, channel_wavelengths_A=None):
         self.amplitudes = optional_leaf(amplitudes, "amplitudes")
+        self.channel_wavelengths_A = optional_leaf(channel_wavelengths_A, "channel_wavelengths_A")
         full = given is None or (checks.is_known(given) and np.all(given))
         self.given = None if full else checks.optional_mask(given)
         self.default_F = leaf(default_F, "default_F")
@@ -147,11 +154,31 @@ class StructureFactors(eqx.Module):
 
     def __check_init__(self):
         if not isinstance(self.amplitudes, Tracer):  # a look-up of a NaN gives a NaN, at no cost
-            checks.finite("amplitudes", self.amplitudes, (None, None, None))
+            channels = (
+                () if self.channel_wavelengths_A is None else getattr(self.channel_wavelengths_A, "shape", (None,))
+            )
+            checks.finite("amplitudes", self.amplitudes, (*channels, None, None, None))
         checks.finite("default_F", self.default_F)
-        if self.given is not None and (self.amplitudes is None or self.given.shape != self.amplitudes.shape):
+        checks.require(
+            "channel_wavelengths_A",
+            self.channel_wavelengths_A,
+            "positive and increasing",
+            lambda x: (x[:1] > 0).all() & (x[1:] > x[:-1]).all(),
+            (None,),
+        )
+        if self.channel_wavelengths_A is not None and self.amplitudes is None:
+            raise InputError("channel_wavelengths_A needs amplitudes of each channel, got None")
+        if self.given is not None and (self.amplitudes is None or self.given.shape != self.amplitudes.shape[-3:]):
             held = "None" if self.amplitudes is None else str(self.amplitudes.shape)
             raise InputError(f"given must have the shape of amplitudes, {held}, got {self.given.shape}")
+
+    def channel_of(self, wavelengths_A: Float[Array, " sources"]) -> Int[Array, " sources"]:
+        """The channel that each of some wavelengths (Å) belongs to; all to the first where there are no channels."""
+        if self.channel_wavelengths_A is None:
+            return jnp.zeros(wavelengths_A.shape, jnp.int32)
+        known = self.channel_wavelengths_A
+        between = 0.5 * (known[1:] + known[:-1])
+        return jnp.sum((wavelengths_A[:, None] > between[None, :]).astype(jnp.int32), axis=1, dtype=jnp.int32)
 
     def __repr__(self) -> str:
         return described(self)
@@ -196,6 +223,8 @@ class Grid(eqx.Module):
     """Of the grid with its rim."""
     hkl_min: tuple[int, int, int] = eqx.field(static=True)
     """Index of the rim's first point."""
+    first: Int[Array, ""] | None = None
+    """Place of the rim's first point in `values`, where these are the grids of several channels; None for 0."""
 
 
 def lookup_grid(factors: StructureFactors) -> Grid:
@@ -208,24 +237,40 @@ def lookup_grid(factors: StructureFactors) -> Grid:
     # stored, or what is rendered without a loop over blocks would go through mask and rim for each look-up
     rimmed = stored_first(lambda: _rimmed(values, factors.default_F))
     h, k, l = factors.hkl_min
-    rows, columns, layers = rimmed.shape
+    rows, columns, layers = rimmed.shape[-3:]
     return Grid(rimmed.reshape(-1), (rows, columns, layers), (h - 1, k - 1, l - 1))
 
 
-_RIM = ((1, 1, 0),) * 3
+def channel_starts(factors: StructureFactors, wavelengths_A: Float[Array, " sources"]) -> Array | None:
+    """`Grid.first` for each source, (sources,), None where there are no channels.
+
+    **Raises** `InputError` for more amplitudes than can be counted.
+    """
+    if factors.channel_wavelengths_A is None or factors.amplitudes is None:
+        return None
+    channels, *edges = factors.amplitudes.shape
+    points = math.prod(n + 2 for n in edges)
+    if channels * points >= 2**31:
+        raise InputError(f"amplitudes of {channels} channels of {points} points are more than 2^31")
+    return factors.channel_of(wavelengths_A) * points
+
+
+def _rim(values: Array):
+    """What is added to each axis: nothing to that of the channels."""
+    return ((0, 0, 0),) * (values.ndim - 3) + ((1, 1, 0),) * 3
 
 
 @jax.custom_jvp
 def _rimmed(values: Array, rim: Array) -> Array:
     """A grid with one more point at each end of each axis. jax cannot transpose a padding of constants."""
-    return lax.pad(values, rim, _RIM)
+    return lax.pad(values, rim, _rim(values))
 
 
 @_rimmed.defjvp
 def _rimmed_jvp(primals, tangents):
     (values, rim), (d_values, d_rim) = primals, tangents
-    at_rim = lax.pad(jnp.zeros_like(values), jnp.ones_like(rim), _RIM)
-    return lax.pad(values, rim, _RIM), lax.pad(d_values, jnp.zeros_like(rim), _RIM) + at_rim * d_rim
+    at_rim = lax.pad(jnp.zeros_like(values), jnp.ones_like(rim), _rim(values))
+    return lax.pad(values, rim, _rim(values)), lax.pad(d_values, jnp.zeros_like(rim), _rim(values)) + at_rim * d_rim
 
 
 def nearest(grid: Grid, lanes, shared=None, index: Callable[[Any, Any], Vec3] = lambda hkl, _: hkl) -> Array:
@@ -261,6 +306,7 @@ def _place(shape: tuple[int, int, int], steps: list[Array], to_integer: Callable
 
 def _at(grid: Grid, place: Array) -> Array:
     """F at places in `grid.values`. Numbers without a sign cannot count from the end, which saves half the work."""
+    place = place if grid.first is None else place + grid.first
     return grid.values.at[place.astype(jnp.uint32)].get(mode="promise_in_bounds")
 
 
@@ -344,7 +390,8 @@ def _tricubic_jvp(primals, tangents):
         count = np.arange(4)
         offsets = _step(grid, count[:, None, None], count[:, None], count).reshape(64, *[1] * corner.ndim)
         weights = jnp.stack([a * b * c for a in w_h for b in w_k for c in w_l])
-        moved = d_grid.values.at[(corner[None] + offsets).astype(jnp.uint32)].get(mode="promise_in_bounds")
+        first = 0 if grid.first is None else grid.first
+        moved = d_grid.values.at[(corner[None] + offsets + first).astype(jnp.uint32)].get(mode="promise_in_bounds")
         tangent = tangent + jnp.sum(weights * moved, 0)
     return total, tangent
 

@@ -72,7 +72,7 @@ class Rule(NamedTuple):
     count: int = 0
     """Of whole numbers: how many."""
     stacked: bool = False
-    """Of an array: whether it may have a leading axis of panels."""
+    """Of an array: whether it may have a leading axis of panels or channels."""
     kinds: type | None = None
     """Of a part that may be of several kinds: their abstract class."""
 
@@ -126,7 +126,7 @@ def _rule(hint: Any) -> Rule:
     axes = tuple(hint.dim_str.split())
     if "bool" in hint.dtypes:
         return Rule("flags", optional, axes, stacked=stacked)
-    return Rule("array" if axes else "number", optional, axes)
+    return Rule("array" if axes else "number", optional, axes, stacked=stacked)
 
 
 def check_keys(where: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -100,7 +100,7 @@ def _candidates(experiment: Experiment, scene: Scene, dmin_A: float | None) -> n
     most = np.ceil(edges * reach).astype(int)
     ranges = [np.arange(-n, n + 1) for n in most]
     if factors.amplitudes is not None and outside == 0.0:
-        low, counts = factors.hkl_min, factors.amplitudes.shape
+        low, counts = factors.hkl_min, factors.amplitudes.shape[-3:]
         ranges = [r[(r >= m) & (r < m + n)] for r, m, n in zip(ranges, low, counts, strict=True)]
     hkl = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
     q = np.linalg.norm(hkl @ np.asarray(dual_basis(scene.unrotated)), axis=1)
@@ -113,6 +113,7 @@ def _amplitudes(experiment: Experiment, hkl: np.ndarray) -> np.ndarray:
     if factors.amplitudes is None:
         return np.full(len(hkl), float(factors.default_F))
     table = np.asarray(factors.amplitudes)
+    table = table if table.ndim == 3 else np.sqrt(np.mean(table**2, axis=0))
     if factors.given is not None:
         table = np.where(factors.given, table, float(factors.default_F))
     place = hkl - np.array(factors.hkl_min)

@@ -34,6 +34,8 @@ def reflection_groups(factors: StructureFactors, laue_group: str = "1", *, only:
     """
     if factors.amplitudes is None:
         raise InputError("these structure factors have no table of amplitudes to refine")
+    if factors.channel_wavelengths_A is not None:
+        raise InputError("amplitudes of several channels follow from f' and f'': refine these, not the amplitudes")
     shape = factors.amplitudes.shape
     grid = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij"), axis=-1).reshape(-1, 3)
     hkl = grid + np.array(factors.hkl_min)

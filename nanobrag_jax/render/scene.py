@@ -1,6 +1,7 @@
 """What a render needs, derived once from an experiment: frame, sources, crystal vectors, grid and scales."""
 
 import weakref
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -26,7 +27,7 @@ from ..numerics.vectors import Vec3, as_vec3, dot, turned
 from ..reference.slips import Slips, slips_of
 from ..scatterers import AbstractScatterer
 from ..spot_shapes import AbstractSpotShape, Gauss, Lattice, radius_scale
-from ..structure_factors import Grid, lookup_grid
+from ..structure_factors import Grid, channel_starts, lookup_grid
 from ..typing import Leaves, Matrix, Mode, Precision, Scalar
 from .kernel import Sample, sample, scattering_vector
 
@@ -190,10 +191,14 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
         raise InputError(f"c-parity knows no spots of shape {crystal.shape.name}, which the reference does not have")
     if slips.phi0 and crystal.diffuse is not None:
         raise InputError("c-parity knows no diffuse scattering of crystals, which the reference does not have")
+    if slips.phi0 and experiment.structure_factors.channel_wavelengths_A is not None:
+        raise InputError("c-parity knows no structure factors by channel, which the reference does not have")
     n_cells, reciprocal = as_vec3(crystal.n_cells), reciprocal_of(crystal, real, slips)
+    lights = sources(beam)
+    starts = channel_starts(experiment.structure_factors, lights.wavelength)
     return Scene(
         frame=detector_frame(detector, beam, slips),
-        sources=sources(beam),
+        sources=lights if starts is None else replace(lights, first=starts),
         kahn_factor=beam.kahn_factor,
         unrotated=real,
         phi=phi_angles(experiment.goniometer),
@@ -341,6 +346,11 @@ def first_polarization(scene: Scene, slow: Array, fast: Array, first: Ray | None
 def first_source(scene: Scene) -> Sources:
     """The first source alone."""
     return jax.tree.map(lambda x: x[0], scene.sources)
+
+
+def seen_by(scene: Scene, source: Sources) -> Scene:
+    """The scene with the structure factors of one source's channel."""
+    return scene if source.first is None else replace(scene, grid=replace(scene.grid, first=source.first))
 
 
 def points_and_sources(scene: Scene) -> tuple[Point, Sources]:

@@ -50,6 +50,7 @@ from .scene import (
     points,
     scene_in_trace,
     scene_to_render,
+    seen_by,
     source_terms,
     sum_dtype,
     sum_orientations,
@@ -389,7 +390,7 @@ def block_photons(scene: Scene, slow: Array, fast: Array, active: Array) -> Arra
                 return terms.q, weight * polar * jnp.where(terms.kept, source.weight, 0.0)
 
             q, weighted = stored_first(jax.checkpoint(for_all_orientations, prevent_cse=False))
-            return sum_orientations(scene, orientations, q, weighted, total)
+            return sum_orientations(seen_by(scene, source), orientations, q, weighted, total)
 
         return fold(from_source, total, scene.sources)
 

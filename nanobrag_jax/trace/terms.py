@@ -26,6 +26,7 @@ from ..render.scene import (
     points,
     points_and_sources,
     sample_at,
+    seen_by,
     source_terms,
 )
 from ..render.simulate import background_photons, block_photons
@@ -78,7 +79,7 @@ def terms_of(scene: Scene, state: State | None, slow: Array, fast: Array) -> Ter
 
     def at_step(q, real, interpolate):
         wanted = interpolate if scene.settings.interpolate else False
-        return sample_at(scene, q, real, wanted)
+        return sample_at(seen_by(scene, first_source(scene)), q, real, wanted)
 
     steps = jax.vmap(at_step, in_axes=(None, 0, 0))
     sampled = jax.vmap(steps)(source.q, real, interpolate)

@@ -180,8 +180,8 @@ def factors_of_table(table: HklTable | None, default_F: float) -> StructureFacto
 
 
 def table_of(factors: StructureFactors) -> HklTable | None:
-    """The grid of structure factors as if it came from a file, None without a grid."""
-    if factors.amplitudes is None:
+    """The grid of structure factors as if it came from a file, None without a grid, or with one for each channel."""
+    if factors.amplitudes is None or factors.channel_wavelengths_A is not None:
         return None
     values = np.asarray(factors.amplitudes)
     given = np.ones(values.shape, bool) if factors.given is None else np.asarray(factors.given)

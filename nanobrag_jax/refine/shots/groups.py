@@ -62,6 +62,7 @@ def _intensity_of(shot: Shot) -> Float[np.ndarray, " boxes"]:
     if factors.amplitudes is None:
         return np.full(len(shot.hkl), outside**2)
     table = np.asarray(factors.amplitudes)
+    table = table if table.ndim == 3 else np.sqrt(np.mean(table**2, axis=0))
     place = shot.hkl - np.array(factors.hkl_min)
     inside = np.all((place >= 0) & (place < table.shape), axis=1)
     place = np.where(inside[:, None], place, 0)
