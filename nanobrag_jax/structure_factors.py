@@ -27,6 +27,7 @@ from .typing import Scalar
 
 if TYPE_CHECKING:
     from .models.atoms import AtomicModel
+    from .models.energies import Channels
 
 
 class StructureFactors(eqx.Module):
@@ -107,12 +108,21 @@ class StructureFactors(eqx.Module):
         return cls._of(sphere, default_F)
 
     @classmethod
-    def from_atoms(cls, model: "AtomicModel", *, F000: float | None = 0.0, default_F=0.0) -> "StructureFactors":
+    def from_atoms(
+        cls, model: "AtomicModel", *, F000: float | None = 0.0, default_F=0.0, channels: "Channels | None" = None
+    ) -> "StructureFactors":
         """Amplitudes of a model of atoms to its resolution, traced and differentiated where the model is.
 
-        **Arguments:** `F000`: as for `from_model`. Source: docs/structure_factors.md.
+        **Arguments:** `F000`: as for `from_model`; `channels`: f′ and f″ at several energies (`models.energies`), in
+        place of the model's own. Source: docs/structure_factors.md.
         """
         h, k, l = model.plan.most
+        if channels is not None:
+            from .models.energies import channel_amplitudes
+
+            tables, wavelengths = channel_amplitudes(model, channels, F000), channels.wavelengths_A
+            known = {"hkl_min": (-h, -k, -l), "given": model.plan.given, "default_F": default_F}
+            return cls(tables, channel_wavelengths_A=wavelengths, **known)
         return cls(model.amplitudes(F000), hkl_min=(-h, -k, -l), given=model.plan.given, default_F=default_F)
 
     @classmethod

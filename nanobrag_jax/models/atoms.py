@@ -216,13 +216,13 @@ class AtomicModel(eqx.Module):
 
         **Arguments:** `F000`: that of the direct beam, None for the model's own.
         """
-        plus, minus = (_modulus(F) for F in self.factors())
+        plus, minus = (modulus(F) for F in self.factors())
         box = jnp.where(self.plan.given, jnp.concatenate([plus, minus])[self.plan.into_box], 0.0)
         h, k, l = self.plan.most
         return box if F000 is None else box.at[h, k, l].set(F000)
 
 
-def _modulus(F: Array) -> Array:
+def modulus(F: Array) -> Array:
     """|F|, with a derivative of 0 where F is 0, as absent reflections are."""
     sqr = F.real**2 + F.imag**2
     zero = sqr < 1e-20
