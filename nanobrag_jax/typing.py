@@ -18,6 +18,7 @@ PsfShape = Literal["gauss", "fiber"]
 """Shape of a detector's point-spread function (docs/detector.md)."""
 
 PhiSampling = Literal["start", "middle"]
+ExptPolarization = Literal["dials", "diffbragg"]
 """Which angle of its slice of a rotation stands for it."""
 
 Scalar = Float[Array, ""]

@@ -7,6 +7,7 @@ import pytest
 from expt_files import IDENTITY, REAL, SQUARE, crystal, experiment_list, panel, turn, write
 
 from nanobrag_jax.beam import Beam, polarization_factor, polarization_frame
+from nanobrag_jax.command.assemble import experiment_from_args
 from nanobrag_jax.crystal import Crystal, real_basis
 from nanobrag_jax.detector import Detector, detector_frame
 from nanobrag_jax.dials.from_experiment import to_expt
@@ -189,6 +190,18 @@ def test_polarisation(tmp_path, fraction):
     frame = polarization_frame(incident, unit(made.polarization_vector))
     got = polarization_factor(made.kahn_factor, incident, frame, Vec3(*jnp.asarray(d)))
     assert float(got) == pytest.approx(expected, rel=EXACT)
+
+
+def test_polarisation_as_diffbragg_has_it(tmp_path):
+    beam = {"direction": [0.0, 0.0, 1.0], "wavelength": 1.0, "polarization_fraction": 0.9}
+    (tmp_path / "one.expt").write_text(json.dumps(experiment_list(beam=beam)))
+    for means, kahn in (("dials", 0.8), ("diffbragg", 0.9)):
+        made = experiment_from_expt(tmp_path / "one.expt", FACTORS, polarization=means)
+        assert float(made.beam.kahn_factor) == pytest.approx(kahn)
+        args = ["-expt", "one.expt", "-default_F", "20", "-expt_polarization", means]
+        assert float(experiment_from_args(args, tmp_path).beam.kahn_factor) == pytest.approx(kahn)
+    with pytest.raises(InputError, match="polarization must be one of dials, diffbragg, got 'mine'"):
+        experiment_from_expt(tmp_path / "one.expt", FACTORS, polarization="mine")
 
 
 def test_experiments_of_many_and_models_inline(tmp_path):

@@ -10,12 +10,13 @@ import os
 import warnings
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, get_args
 
 import equinox as eqx
 import numpy as np
 
 from ..beam import Beam, spectrum_beam
+from ..checks import one_of
 from ..crystal import Crystal, cell_and_orientation
 from ..detector import Detector
 from ..errors import InputError
@@ -24,7 +25,7 @@ from ..goniometer import Goniometer
 from ..io.spectrum import Spectrum
 from ..panels import Panels, as_panels
 from ..structure_factors import StructureFactors, cell_of_file, other_cell_note
-from ..typing import PhiSampling
+from ..typing import ExptPolarization, PhiSampling
 from .models import ExptBeam, ExptCrystal, ExptExperiment, ExptGoniometer, ExptPanel
 from .read import read_one_expt
 
@@ -46,6 +47,7 @@ def experiment_from_expt(
     crystal: Mapping[str, Any] | None = None,
     beam: Mapping[str, Any] | None = None,
     sampling: Sampling | None = None,
+    polarization: ExptPolarization = "dials",
 ) -> Experiment:
     """The experiment that a DIALS experiment list describes.
 
@@ -59,6 +61,8 @@ def experiment_from_expt(
     - `phi_sampling`: the angle that stands for a slice of it, its "middle" or its "start" (see `Goniometer`);
     - `thickness_steps`: layers of the sensor; with one, a pixel is where DIALS' parallax correction has it;
     - `spectrum`: instead of the file's wavelength;
+    - `polarization`: what the file's polarisation fraction f means: a Kahn factor of 2f − 1 as for "dials", or f itself
+      as "diffbragg" takes it;
     - `crystal`, `beam`: further arguments of `Crystal` and `Beam` (n_cells, mosaic spread, fluence), which also win
       over what the file says. Of a file without a crystal (imported.expt) `crystal` has to say the cell.
 
@@ -72,7 +76,7 @@ def experiment_from_expt(
     try:
         made = Experiment(
             crystal=crystal_from_expt(record, where, image, **(crystal or {})),
-            beam=beam_from_expt(record, where, image, spectrum, **(beam or {})),
+            beam=beam_from_expt(record, where, image, spectrum, polarization, **(beam or {})),
             detector=detector_from_expt(record, where, thickness_steps),
             goniometer=goniometer_from_expt(record, where, image, phi_steps, phi_sampling),
             structure_factors=structure_factors,
@@ -107,7 +111,8 @@ def scan_from_expt(
     where = f"experiment {index} of {os.fspath(path)!r}"
     given = {name: options.get(name) or {} for name in ("crystal", "beam")}
     for image in scan_images(record) if images is None else images:
-        beam = beam_from_expt(record, where, image, options.get("spectrum"), **given["beam"])
+        means = options.get("polarization", "dials")
+        beam = beam_from_expt(record, where, image, options.get("spectrum"), means, **given["beam"])
         yield image, at_image(whole, record, where, image, beam, given["crystal"])
 
 
@@ -208,11 +213,13 @@ def beam_from_expt(
     where: str = "the experiment",
     image: int | None = None,
     spectrum: Spectrum | None = None,
+    polarization: ExptPolarization = "dials",
     **more,
 ) -> Beam:
     """Wavelength, direction and polarisation. The file's divergence and flux are not used.
 
-    **Arguments:** `spectrum`: instead of the file's wavelength; `more`: further arguments of `Beam`.
+    **Arguments:** `spectrum`: instead of the file's wavelength; `polarization`: as for `experiment_from_expt`; `more`:
+    further arguments of `Beam`.
 
     **Raises** `InputError` without a beam, for a polychromatic one without a spectrum, and for other than X-rays.
     """
@@ -232,7 +239,9 @@ def beam_from_expt(
     if moved is not None and "wavelength_A" not in more:
         wavelength = 1.0 / float(np.linalg.norm(moved))
     electric = np.cross(model.polarization_normal, direction)
-    kahn = 2.0 * model.polarization_fraction - 1.0
+    one_of("polarization", polarization, get_args(ExptPolarization))
+    fraction = model.polarization_fraction
+    kahn = fraction if polarization == "diffbragg" else 2.0 * fraction - 1.0
     if np.linalg.norm(electric) < 1e-6:
         electric, kahn = _any_normal(direction), 0.0
     options = {

@@ -89,7 +89,8 @@ class Listed:
         """
         changes = given_fields("beam", self.asked.settings) | beam_options(self.asked, self.spectrum)
         number = self.image if image is None else image
-        listed = beam_from_expt(self.record, self.where, number, self.spectrum, **changes)
+        means = self.asked("expt_polarization")
+        listed = beam_from_expt(self.record, self.where, number, self.spectrum, means, **changes)
         return with_source_list(listed, self.asked)
 
     def goniometer(self) -> Goniometer:

@@ -84,6 +84,8 @@ GROUPS: dict[str, tuple[Flag, ...]] = {
         Flag("-expt_index", "expt_index", "int", "", ">= 0", 0, help="which of its experiments, from 0"),
         Flag("-expt_image", "expt_image", "image", "", ">= 0",
              help="which image of its scan (the first); all: every one, with what changes along the scan"),
+        Flag("-expt_polarization", "expt_polarization", "word", default="dials", choices=("dials", "diffbragg"),
+             help="what its polarization fraction f means: a Kahn factor of 2 f - 1, or f itself as in diffBragg"),
         Flag("-expt_panel", "expt_panel", "int", "", ">= 0", help="only this panel of its detector, from 0"),
     ),
     "Crystal": (
