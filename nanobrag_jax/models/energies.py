@@ -1,5 +1,6 @@
 """Structure factors at every energy: F = P + Σ (f′ + i·f″)·G, with G of each element summed once for all energies."""
 
+import os
 from collections.abc import Sequence
 
 import equinox as eqx
@@ -12,6 +13,9 @@ from jaxtyping import Float
 from .. import checks
 from ..checks import leaf
 from ..constants import EV_ANGSTROM
+from ..errors import InputError
+from ..io.number_columns import BadLineError, parse_table
+from ..io.text import plain_lines, read_bytes
 from ..typing import Numbers
 from .atoms import AtomicModel, modulus
 from .sphere import load_gemmi
@@ -69,3 +73,34 @@ def channel_amplitudes(model: AtomicModel, channels: Channels, F000: float | Non
         return box if F000 is None else box.at[h, k, l].set(F000)
 
     return jax.vmap(at_energy)(channels.f_prime, channels.f_double_prime)
+
+
+def with_measured(channels: Channels, kinds: Sequence[str], element: str, path: str | os.PathLike[str]) -> Channels:
+    """The channels with f′ and f″ of one element from a text of three columns: photon energy in eV, f′ and f″.
+
+    **Arguments:** `kinds`: of the model. Rows may come in any order, between them f′ and f″ are interpolated.
+
+    **Raises** `InputError` for a file that is no such table, an energy beyond it, and an element the model has not.
+    """
+    name = f"table of anomalous scattering {os.fspath(path)!r}"
+    if element not in kinds:
+        raise InputError(f"element {element!r} is not among those of the model, {', '.join(kinds)}")
+    try:
+        rows = parse_table(plain_lines(read_bytes(path, "table of anomalous scattering")), 3, "energy f' f''").values
+    except BadLineError as error:
+        raise InputError(f"{name}, line {error.line}: {error.what}") from None
+    if not len(rows) or not np.all(np.isfinite(rows)):
+        raise InputError(f"{name} must hold finite numbers")
+    energy, f_prime, f_double_prime = rows[np.argsort(rows[:, 0], kind="stable")].T
+    if np.any(np.diff(energy) == 0):
+        raise InputError(f"{name} gives an energy twice: {energy[1:][np.diff(energy) == 0][0]:g} eV")
+    wanted = EV_ANGSTROM / np.asarray(channels.wavelengths_A)
+    beyond = wanted[(wanted < energy[0]) | (wanted > energy[-1])]
+    if len(beyond):
+        raise InputError(f"{name} reaches from {energy[0]:g} to {energy[-1]:g} eV, a channel is at {beyond[0]:g} eV")
+    place = list(kinds).index(element)
+    return Channels(
+        channels.wavelengths_A,
+        channels.f_prime.at[:, place].set(np.interp(wanted, energy, f_prime)),
+        channels.f_double_prime.at[:, place].set(np.interp(wanted, energy, f_double_prime)),
+    )
