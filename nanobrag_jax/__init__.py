@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from . import quiet_start as quiet_start
 from .lazy import lazy_names
 from .numerics import precision as precision
 from .version import __version__ as __version__

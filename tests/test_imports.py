@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "nanobrag_jax"
 
 LAYERS = [
-    {"constants", "conventions", "described", "errors", "lazy", "typing", "version", "window"},
+    {"constants", "conventions", "described", "errors", "lazy", "quiet_start", "typing", "version", "window"},
     {"checks", "io", "numerics", "reference", "steps"},
     {"beam", "effects", "goniometer", "models", "mosaicity", "scatterers", "spot_shapes"},
     {"detector", "laue_groups", "structure_factors"},

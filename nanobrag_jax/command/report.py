@@ -22,11 +22,16 @@ Rows = list[tuple[str, str]]
 
 
 def say(text: str) -> None:
-    """Print, and go on in silence when whoever read the report has gone: the files are still wanted."""
+    """Print, and go on where that is not possible: the files are still wanted.
+
+    In silence when whoever read the report has gone, with a note where it goes to a disk that is full.
+    """
     try:
         print(text, flush=True)
-    except BrokenPipeError:
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"nanobrag_jax: note: the report cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def numbers(values: Iterable[SupportsFloat], form: str = "g") -> str:

@@ -60,7 +60,7 @@ def read_pgm(path: str | os.PathLike[str]) -> PgmImage:
     fields, end = [], 2
     for what in ("width", "height", "white value"):
         found = _FIELD.match(data, end)
-        if found is None:
+        if found is None or len(found[1]) > 9:
             raise InputError(f"{name} has no {what} in its header")
         fields.append(int(found[1]))
         end = found.end()

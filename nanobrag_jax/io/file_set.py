@@ -42,6 +42,11 @@ def target_of(path: Path, label: str = "") -> tuple[str, bool]:
         raise cannot_write(label, path, "the file name is empty")
     try:
         target = os.path.realpath(path)
+    except FileNotFoundError as error:
+        raise cannot_write(label, path, "the current folder is gone") from error
+    except (OSError, ValueError) as error:
+        raise cannot_write(label, path, reason(error)) from error
+    try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         mode = None
