@@ -273,6 +273,13 @@ def sources(beam: Beam) -> Sources:
     return listed(jnp.repeat(incident, count, axis=0), jnp.tile(wavelength, incident.shape[0]))
 
 
+def uncorrected(beam: Beam) -> Beam:
+    """The beam with the wavelengths as they are listed, without offset and scale."""
+    leaves = beam.wavelength_offset_A, beam.wavelength_scale
+    neutral = jnp.zeros_like(leaves[0]), jnp.ones_like(leaves[1])
+    return eqx.tree_at(lambda b: (b.wavelength_offset_A, b.wavelength_scale), beam, neutral)
+
+
 LEAST_SHARED_SOURCES = 8
 """Up to so many sources a program is compiled for just that number."""
 

@@ -11,6 +11,7 @@ import nanobrag_jax as nb
 from nanobrag_jax.beam import rounded_up, sources
 from nanobrag_jax.experiment import completed
 from nanobrag_jax.render import simulate as render
+from nanobrag_jax.render.scene import build_scene
 
 LIT = {"wavelength_A": 1.2, "fluence_per_m2": 1e28}
 
@@ -71,6 +72,20 @@ def test_how_many_there_are(count, number):
     weight = np.asarray(lit.weight)
     assert len(weight) == number == len(lit.incident) and weight.mean() == pytest.approx(1)
     assert (weight[count:] == 0).all() and (weight[:count] > 0).all()
+
+
+def test_channels_are_those_of_the_listed_wavelengths():
+    factors = nb.StructureFactors(
+        np.random.default_rng(0).uniform(1, 9, (2, 5, 5, 5)), hkl_min=(-2, -2, -2), channel_wavelengths_A=(1.19, 1.21)
+    )
+    lit = [
+        build_scene(experiment(beam=beam(11, wavelength_offset_A=offset), factors=factors), "spec").sources.first
+        for offset in (0.0, 0.02)
+    ]
+    assert len(set(np.asarray(lit[0]).tolist())) == 2 and np.array_equal(*lit)
+    filled = experiment(beam=beam(11), factors=factors)
+    exact = np.asarray(jax.jit(nb.simulate)(filled))
+    np.testing.assert_allclose(nb.simulate(filled), exact, rtol=1e-12, atol=1e-14 * exact.max())
 
 
 def test_flags_and_refusals():

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from ..beam import Sources, polarization_factor, rounded_up, sources
+from ..beam import Sources, polarization_factor, rounded_up, sources, uncorrected
 from ..checks import conditions_of
 from ..constants import R_E_SQR_M2, WATER_F, WATER_MOLECULES_PER_M3
 from ..crystal import diffuse_terms, real_basis, reciprocal_of
@@ -195,7 +195,8 @@ def _derived(experiment: Experiment, slips: Slips, mixed: bool) -> Scene:
         raise InputError("c-parity knows no structure factors by channel, which the reference does not have")
     n_cells, reciprocal = as_vec3(crystal.n_cells), reciprocal_of(crystal, real, slips)
     lights = sources(beam)
-    starts = channel_starts(experiment.structure_factors, lights.wavelength)
+    listed = lights if slips.phi0 else sources(uncorrected(beam))  # a source's channel is that of the listed wavelength
+    starts = channel_starts(experiment.structure_factors, listed.wavelength)
     return Scene(
         frame=detector_frame(detector, beam, slips),
         sources=lights if starts is None else replace(lights, first=starts),
