@@ -1,5 +1,6 @@
-"""`python -m tests.fuzz [--minutes M] [--seed S] [--inputs N] [READER …]`: damage, read, count; 1 if anything broke.
+"""`python -m tests.fuzz [--minutes M] [--seed S] [--inputs N] [--kills K] [READER …]`: damage, read, count.
 
+Exit status 1 if anything broke.
 The readers are those of `readers.py`, and "command lines".
 """
 
@@ -10,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .killed_writes import killed_writes
 from .readers import COMMAND_LINES, READERS
 from .run import Tally, fuzz
 from .samples import write_samples
@@ -24,6 +26,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=None, help="of each reader, in place of the minutes")
     parser.add_argument("--seed", default="1")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--kills", type=int, default=0, help="writers to end at random moments as well")
     parser.add_argument("readers", nargs="*", default=[*READERS, COMMAND_LINES])
     options = parser.parse_args()
     until = time.monotonic() + 60 * options.minutes
@@ -48,7 +51,8 @@ def main() -> int:
     for name, tally in total.items():
         for fault in tally.faults[:20]:
             print(f"{name} {fault}")
-    return 1 if any(tally.faults for tally in total.values()) else 0
+    wrong = killed_writes(options.kills) if options.kills else 0
+    return 1 if wrong or any(tally.faults for tally in total.values()) else 0
 
 
 def _sum(tallies: dict[str, Tally]) -> Tally:

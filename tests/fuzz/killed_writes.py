@@ -1,7 +1,7 @@
 """Writers ended at a random moment: what lies there then is the old set, the new set, or nothing.
 
 A child writes sets of files over and over, each set with a number in it; a signal, or a limit of the size of files,
-ends it. `python -m tests.fuzz.killed_writes [KILLS]` prints a table, with 1 for a status if a file is lost or mixed.
+ends it.
 """
 
 import json
@@ -137,9 +137,8 @@ def killed(kind: str, end: str, rng: Random, folder: Path) -> str:
     return "old or new" if numbers else "absent"
 
 
-def main() -> int:
-    """Print a table."""
-    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+def killed_writes(kills: int) -> int:
+    """End so many writers, print what was left, and say how many were wrong."""
     counts: Counter[tuple[str, str, str]] = Counter()
     for index in range(kills):
         kind, end = SETS[index % len(SETS)], ENDS[index // len(SETS) % len(ENDS)]
@@ -149,8 +148,4 @@ def main() -> int:
         print(f"{kind:20} {end:10} {count:5} {what}")
     wrong = sum(count for (_, _, what), count in counts.items() if what not in ("old or new", "absent"))
     print(f"{kills} writes ended, {wrong} wrong")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return wrong
