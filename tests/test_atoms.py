@@ -7,12 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from atoms import CRYSTALS, direct_factors, make_structure, write_structure
+from jaxtyping import TypeCheckError
 
 import nanobrag_jax as nb
 from nanobrag_jax.errors import InputError
 from nanobrag_jax.models.atomic_sums import atom_grid, direct_sum, grid_sums
 from nanobrag_jax.models.atoms import AtomicModel, Atoms, form_factor, smooth_mask
 from nanobrag_jax.models.density import sphere_from_model
+from nanobrag_jax.models.reflection_plan import ReflectionPlan
 
 DMIN = 2.03
 LAMBDA = 0.979
@@ -96,15 +98,15 @@ def test_symmetry_related_reflections_have_one_amplitude(group):
     np.testing.assert_allclose(np.abs(plus), box[place], atol=1e-9 * box.max())
 
 
-class _P1:
+class _P1(ReflectionPlan):
     """A plan whose list has every index of another."""
 
     def __init__(self, plan):
-        self.cell, self.rotations, self.translations = plan.cell, plan.rotations, plan.translations
-        self.fractional, self.most = plan.fractional, plan.most
-        self.hkl = np.argwhere(plan.given) - np.array(plan.most)
-        self.s = self.hkl @ plan.fractional
-        self.s_sqr = np.sum(self.s**2, axis=1)
+        super().__init__(plan.cell, plan.rotations, plan.translations, plan.dmin_A)
+
+    @property
+    def hkl(self):
+        return np.argwhere(self.given) - np.array(self.most)
 
 
 LEAVES = {
@@ -187,14 +189,14 @@ def test_an_image_of_atoms_and_its_gradient():
     [
         ({"dmin_A": -1.0}, "dmin_A must be positive"),
         ({"cell": (1, 2, 3)}, "cell must be an array of shape"),
-        ({"method": "slow"}, "method must be one of auto, direct, fft"),
+        ({"method": "slow"}, "method must be one of auto, direct, fft|parameter 'method'"),
         ({"space_group": "P 7"}, "space_group 'P 7' is unknown"),
         ({"atoms": Atoms(["Xx"], [[0, 0, 0]])}, "'Xx' is no element"),
     ],
 )
 def test_what_cannot_be_used(wrong, message):
     given = {"atoms": anisotropic(), "cell": SKEW["P -1"], "space_group": "P -1", "dmin_A": 3.0} | wrong
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, TypeCheckError), match=message):
         AtomicModel(**given)
     with pytest.raises(InputError, match="positions must"):
         Atoms(["C", "N"], [[0, 0, 0]])

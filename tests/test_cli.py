@@ -416,7 +416,7 @@ def test_a_report_that_cannot_be_written_keeps_no_image_back(folder):
 def test_a_folder_that_is_gone(folder):
     gone = folder / "gone"
     gone.mkdir()
-    script = f"import os; os.rmdir({str(gone)!r}); from nanobrag_jax.cli import main; raise SystemExit(main({SMALL!r}))"
+    script = f"import os; from nanobrag_jax.cli import main; os.rmdir({str(gone)!r}); raise SystemExit(main({SMALL!r}))"
     ran = subprocess.run(
         [sys.executable, "-c", script], cwd=gone, env=environment(folder), capture_output=True, text=True, timeout=300
     )

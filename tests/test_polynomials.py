@@ -36,4 +36,4 @@ def test_exponential_of_negative_numbers(dtype, lowest, error):
 
 def test_derivatives_of_the_exponential():
     for derivative in (jax.grad, lambda f: jax.grad(jax.grad(f)), lambda f: jax.jacfwd(jax.grad(f))):
-        np.testing.assert_allclose(derivative(polynomials.exp_negative)(-1.7), np.exp(-1.7), rtol=1e-14)
+        np.testing.assert_allclose(derivative(polynomials.exp_negative)(jnp.asarray(-1.7)), np.exp(-1.7), rtol=1e-14)

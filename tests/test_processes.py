@@ -3,15 +3,18 @@
 import multiprocessing
 import os
 
+import numpy as np
 import pytest
 import small
 
 import nanobrag_jax as nb
 from nanobrag_jax.numerics import processes
 
+IMAGE, EFFECTS = np.ones((2, 2)), nb.DetectorEffects()
+
 
 def _said(pipe):
-    for call in (lambda: nb.simulate(small.experiment()), lambda: nb.detect(None, None)):
+    for call in (lambda: nb.simulate(small.experiment()), lambda: nb.detect(IMAGE, EFFECTS)):
         try:
             call()
         except nb.InputError as error:

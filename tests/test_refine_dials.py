@@ -9,6 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from shot_cases import I23, counts_of, polarised_still, stills, table_of
 
 import nanobrag_jax as nb
@@ -206,7 +207,7 @@ def test_what_does_not_fit_is_refused(tmp_path, options, message):
     stills(tmp_path, 1)
     text = (tmp_path / "stills.expt").read_text().replace(str(tmp_path) + "/", "")
     (tmp_path / "stills.expt").write_text(text)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises((InputError, TypeCheckError), match=f"{message}|parameter 'around'"):
         refine.from_dials(tmp_path / "stills.expt", tmp_path / "stills.refl", **options)
 
 

@@ -195,7 +195,7 @@ class DialsFiles:
             sampling=_provisional(asked.sampling),
         )
         name = (record.identifier or f"experiment {number}") + (f" image {image}" if record.scan else "")
-        shot = _shot(Shot(name, number, image, record, made, *_NO_BOXES), self.table, rows, counted, asked)
+        shot = _shot(_Image(name, number, image, record, made), self.table, rows, counted, asked)
         if shot is None:
             return None
         return replace(shot, experiment=crystal_with_starts(shot.experiment, shot.boxes, shot.panel, asked.crystal))
@@ -208,7 +208,14 @@ def finished(shots: list[Shot], asked: ShotOptions) -> list[Shot]:
     return _scaled(shots, asked.structure_factors, asked.beam)
 
 
-_NO_BOXES: tuple = (None, np.zeros(0, int), np.zeros((0, 3), int), np.zeros(0, int), np.zeros((0, 2)), None)
+class _Image(NamedTuple):
+    """A shot before its boxes: the first fields of `Shot`."""
+
+    name: str
+    number: int
+    image: int
+    record: ExptExperiment | None
+    experiment: Experiment
 
 
 def _with_domains(crystal: Mapping[str, Any], domains: int) -> dict[str, Any]:
@@ -268,7 +275,7 @@ def _rows_by_image(
             yield image, here
 
 
-def _shot(shot: Shot, table: ReflectionTable, rows: np.ndarray, counted: list[PanelCounts], asked: ShotOptions):
+def _shot(shot: _Image, table: ReflectionTable, rows: np.ndarray, counted: list[PanelCounts], asked: ShotOptions):
     """The shot with its boxes; None without one."""
     indexed = np.any(_column(table, "miller_index")[rows] != 0, axis=1)
     unindexed, rows = int(np.sum(~indexed)) + _without_experiment(table, shot.number), rows[indexed]
@@ -302,8 +309,7 @@ def _shot(shot: Shot, table: ReflectionTable, rows: np.ndarray, counted: list[Pa
     boxes = jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)), *data)
     boxes = eqx.tree_at(lambda d: d.background_index, boxes, jnp.arange(len(keep), dtype=jnp.int32))
     out = LeftOut(unindexed, len(panel) - len(keep), masked, saturated)
-    chosen = {"panel": panel[keep], "hkl": hkl[keep], "row": row[keep], "center": center[keep]}
-    return replace(shot, boxes=boxes, left_out=out, **chosen)
+    return Shot(*shot, boxes, panel[keep], hkl[keep], row[keep], center[keep], out)
 
 
 def _without_experiment(table: ReflectionTable, number: int) -> int:
@@ -312,7 +318,7 @@ def _without_experiment(table: ReflectionTable, number: int) -> int:
     return 0 if imagesets is None else int(np.sum((table.columns["id"] < 0) & (imagesets == number)))
 
 
-def _spots(shot: Shot, table: ReflectionTable, rows: np.ndarray, asked: ShotOptions) -> tuple[np.ndarray, ...]:
+def _spots(shot: _Image, table: ReflectionTable, rows: np.ndarray, asked: ShotOptions) -> tuple[np.ndarray, ...]:
     """Panel, index, row and place of the spots to put boxes around."""
     hkl, panel = table.columns["miller_index"][rows], np.asarray(_column(table, "panel")[rows], int)
     if asked.around != "predicted":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +63,7 @@ class Intensities:
         )
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where states and blocks of parts are kept between cycles."""
 
@@ -151,7 +152,7 @@ class Part:
     """A batch of shots, with the groups of the boxes of each; the batch may hold more shots, which only fill up."""
 
     batch: Batch
-    numbers: Sequence[Int[np.ndarray, " boxes"]]
+    numbers: Sequence[Int[np.ndarray, "_"]]
 
     @property
     def group(self) -> Int[np.ndarray, "shots boxes"]:
