@@ -23,11 +23,11 @@ class AbstractTransform(eqx.Module):
     """How far one step of a driver may move the free number."""
 
     @abc.abstractmethod
-    def value(self, free: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def value(self, free: Float[Array, "..."]) -> Float[Array, "..."]:
         """Value of a free number, which increases with it."""
 
     @abc.abstractmethod
-    def free(self, name: str, value: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def free(self, name: str, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Free number of a value of the parameter called `name`.
 
         **Raises** `InputError` for a value that has none.
@@ -43,11 +43,11 @@ class Free(AbstractTransform):
 
     step_limit: ClassVar[float] = math.inf
 
-    def value(self, free: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def value(self, free: Float[Array, "..."]) -> Float[Array, "..."]:
         """Value of a free number."""
         return free
 
-    def free(self, name: str, value: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def free(self, name: str, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Free number of a value."""
         return value
 
@@ -61,11 +61,11 @@ class Positive(AbstractTransform):
 
     step_limit: ClassVar[float] = 1.0
 
-    def value(self, free: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def value(self, free: Float[Array, "..."]) -> Float[Array, "..."]:
         """Value of a free number."""
         return jnp.exp(free)
 
-    def free(self, name: str, value: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def free(self, name: str, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Free number of a value.
 
         **Raises** `InputError` unless the value is positive.
@@ -96,11 +96,11 @@ class Bounded(AbstractTransform):
         if not np.all(np.asarray(self.lower) < np.asarray(self.upper)):
             raise InputError(f"bounds must be lower < upper, got {lower} and {upper}")
 
-    def value(self, free: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def value(self, free: Float[Array, "..."]) -> Float[Array, "..."]:
         """Value of a free number."""
         return self.lower + (self.upper - self.lower) / (1.0 + jnp.exp(-free))
 
-    def free(self, name: str, value: Float[Array, "... n"]) -> Float[Array, "... n"]:
+    def free(self, name: str, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Free number of a value.
 
         **Raises** `InputError` unless the value lies between the bounds.

@@ -343,7 +343,7 @@ def _pass(
     return sums, observations, unknowns
 
 
-def _by_shot(arrays: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+def _by_shot(arrays: Sequence[np.ndarray]) -> list[list]:
     return [[array[row] for array in arrays] for row in range(len(arrays[0]))]
 
 
