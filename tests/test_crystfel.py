@@ -2,40 +2,13 @@
 
 import numpy as np
 import pytest
+from file_texts import GEOM
 
 import nanobrag_jax as nb
 from nanobrag_jax.command import run as cli
 from nanobrag_jax.detector import frame_on_host
 from nanobrag_jax.dials.read import read_one_expt
 
-GEOM = """; two panels, one of them turned by 90 degrees
-photon_energy = 9500 eV
-adu_per_photon = 1 ; not used
-clen = 80 mm
-res = 5000
-rigid_group_q0 = a,b
-max_adu = 7000
-
-a/min_fs = 0
-a/max_fs = 11
-a/min_ss = 0
-a/max_ss = 9
-a/fs = +1.000000x +0.000010y
-a/ss = -0.000010x + y
-a/corner_x = -14.5
-a/corner_y = -5
-b/min_fs = 0
-b/max_fs = 11
-b/min_ss = 10
-b/max_ss = 19
-b/coffset = 0.001
-b/fs = y
-b/ss = -1.0x
-b/corner_x = 16
-b/corner_y = -3.5
-badregion/min_x = 0
-badregion/max_x = 2
-"""
 FACTORS = nb.StructureFactors(default_F=100.0)
 CRYSTAL = {"cell_lengths_A": (40.0, 50.0, 60.0)}
 

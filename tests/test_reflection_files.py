@@ -3,6 +3,7 @@
 import gemmi
 import numpy as np
 import pytest
+from file_texts import CRYSTFEL, XDS
 
 import nanobrag_jax as nb
 from nanobrag_jax.models.reflection_lists import sphere_from_list
@@ -147,29 +148,6 @@ def test_intensities_by_the_command(tmp_path):
         nb.experiment_from_args(flags)
     made = nb.experiment_from_args([*flags, "-sfcif_column", "intensity_meas"])
     assert float(made.structure_factors.amplitudes.max()) == pytest.approx(10.0)
-
-
-CRYSTFEL = """CrystFEL reflection list version 2.0
-Symmetry: {}
-   h    k    l          I    phase   sigma(I)   nmeas
-   1    2    3     121.00        -       1.00      10
-   2    0    0      -4.00        -       1.00       3
-End of reflections
-"""
-XDS = """!FORMAT=XDS_ASCII    MERGE=TRUE    FRIEDEL'S_LAW=TRUE
-!SPACE_GROUP_NUMBER=   19
-!UNIT_CELL_CONSTANTS=    40.000    50.000    60.000  90.000  90.000  90.000
-!NUMBER_OF_ITEMS_IN_EACH_DATA_RECORD=5
-!ITEM_H=1
-!ITEM_K=2
-!ITEM_L=3
-!ITEM_IOBS=4
-!ITEM_SIGMA(IOBS)=5
-!END_OF_HEADER
-     1     2     3  1.210E+02  1.0E+00
-     2     0     0 -4.000E+00  1.0E+00
-!END_OF_DATA
-"""
 
 
 @pytest.mark.parametrize("symmetry, mate, other", [("222", (-1, -2, 3), (2, 1, 3)), ("422", (2, -1, 3), (1, 3, 2))])

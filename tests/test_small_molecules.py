@@ -1,8 +1,9 @@
-"""Reflections and models of small molecules: SHELX' files and CIF."""
+"""Reflections and models of small molecules: SHELX' files and SALT."""
 
 import gemmi
 import numpy as np
 import pytest
+from file_texts import SALT
 
 import nanobrag_jax as nb
 from nanobrag_jax.models.density import read_model_cell, sphere_from_model
@@ -124,30 +125,9 @@ def test_fcf(tmp_path):
     assert f_at(sphere_from_mmcif(tmp_path / "a.fcf"), (1, 1, 1)) == 99.0
 
 
-CIF = """data_salt
-_cell_length_a 5.0
-_cell_length_b 5.0
-_cell_length_c 5.0
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_space_group_name_H-M_alt 'P m -3 m'
-loop_
- _atom_site_label
- _atom_site_type_symbol
- _atom_site_fract_x
- _atom_site_fract_y
- _atom_site_fract_z
- _atom_site_occupancy
- _atom_site_U_iso_or_equiv
- Cs1 Cs 0 0 0 1 0.02
- Cl1 Cl 0.5 0.5 0.5 1 0.03
-"""
-
-
 def test_a_small_molecule_is_the_sum_over_its_atoms(tmp_path):
     """Caesium chloride, whose atoms are on special positions: one of each in the cell."""
-    (tmp_path / "a.cif").write_text(CIF)
+    (tmp_path / "a.cif").write_text(SALT)
     sphere = sphere_from_model(tmp_path / "a.cif", 1.0, wavelength_A=0.8)
     np.testing.assert_allclose(sphere.cell, read_model_cell(tmp_path / "a.cif"))
     for hkl in ((0, 0, 0), (1, 0, 0), (1, 1, 0), (2, 1, -1)):
@@ -160,9 +140,9 @@ def test_a_small_molecule_is_the_sum_over_its_atoms(tmp_path):
             total += sign * f * np.exp(-8 * np.pi**2 * u * stol2)
         assert f_at(sphere, hkl) == pytest.approx(abs(total), rel=1e-5)
     assert f_at(sphere, (4, 4, 4)) is None
-    (tmp_path / "b.cif").write_text(CIF.replace("P m -3 m", "P no 3"))
+    (tmp_path / "b.cif").write_text(SALT.replace("P m -3 m", "P no 3"))
     with pytest.raises(nb.InputError, match="does not say its space group, or it is unknown: 'P no 3'"):
         sphere_from_model(tmp_path / "b.cif", 1.0)
-    (tmp_path / "c.cif").write_text(CIF.replace("Cl1 Cl 0.5", "Cl1 Cl ?"))
+    (tmp_path / "c.cif").write_text(SALT.replace("Cl1 Cl 0.5", "Cl1 Cl ?"))
     with pytest.raises(nb.InputError, match="atom Cl1 has an unknown element, or a coordinate that is no number"):
         sphere_from_model(tmp_path / "c.cif", 1.0)

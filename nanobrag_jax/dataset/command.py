@@ -4,7 +4,6 @@ import argparse
 import re
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 from ..command.compilation_cache import use_compilation_cache
 from ..errors import InputError
 from ..formats import write_image
-from ..io.signals import stop_like_interruptions
+from ..io.resumable import run_resumable
 from ..numerics.precision import precision_context
 from .document import load_recipe
 from .make import begin, estimate, image_of, make_dataset, missing
@@ -29,17 +28,12 @@ _SAY_EVERY_S = 10.0
 def main(argv: Sequence[str]) -> int:
     """Run one of the commands; the exit status: 0, 1 with a sentence on stderr, 130 after an interruption."""
     options = _parser().parse_args(argv)
-    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
-    use_compilation_cache()
-    stop_like_interruptions()
-    try:
+
+    def run() -> int:
+        use_compilation_cache()
         return options.run(options)
-    except InputError as error:
-        print(f"nanobrag_jax.dataset: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("nanobrag_jax.dataset: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+
+    return run_resumable("nanobrag_jax.dataset", run)
 
 
 def _parser() -> argparse.ArgumentParser:

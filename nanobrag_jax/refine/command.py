@@ -2,13 +2,11 @@
 
 import argparse
 import re
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from ..io.signals import stop_like_interruptions
+from ..io.resumable import run_resumable
 from .shots.geometry_command import run_geometry
 from .shots.intensities import IntensityRestraints
 from .shots.report import write_report
@@ -19,16 +17,7 @@ from .shots.stage2_command import run_stage2
 def main(argv: Sequence[str]) -> int:
     """Run one of the commands; the exit status: 0, 1 with a sentence on stderr, 130 after an interruption."""
     options = _parser().parse_args(argv)
-    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
-    stop_like_interruptions()
-    try:
-        return options.run(options)
-    except InputError as error:
-        print(f"nanobrag_jax.refine: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("nanobrag_jax.refine: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
+    return run_resumable("nanobrag_jax.refine", lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

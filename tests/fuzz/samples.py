@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from file_texts import CRYSTFEL, GEOM, SALT, XDS
 
 MATRIX = """ 0.0205 -0.0042 0.0011
  0.0032 0.0161 -0.0051
@@ -14,68 +15,12 @@ HKL = "".join(f"{h} {k} {l} {10.5 * h + k + 0.25 * l}\n" for h in range(-3, 4) f
 SOURCES = "-10 0.01 0.02 1.0 1.0e-10\n-10 -0.01 0 0.5 1.01e-10\n-10 0 0\n"
 SPECTRUM = "# eV, weight\n" + "".join(f"{9000 + 5 * i} {1.0 + i % 3}\n" for i in range(12))
 STOL = "".join(f"{0.05 * i:.2f} {8.0 / (1 + i):.4f}\n" for i in range(20))
-CRYSTFEL = """CrystFEL reflection list version 2.0
-Symmetry: 222
-   h    k    l          I    phase   sigma(I)   nmeas
-   1    2    3     121.00        -       1.00      10
-   2    0    0      -4.00        -       1.00       3
-End of reflections
-"""
-XDS = """!FORMAT=XDS_ASCII    MERGE=TRUE    FRIEDEL'S_LAW=TRUE
-!SPACE_GROUP_NUMBER=   19
-!UNIT_CELL_CONSTANTS=    40.000    50.000    60.000  90.000  90.000  90.000
-!NUMBER_OF_ITEMS_IN_EACH_DATA_RECORD=5
-!ITEM_H=1
-!ITEM_K=2
-!ITEM_L=3
-!ITEM_IOBS=4
-!ITEM_SIGMA(IOBS)=5
-!END_OF_HEADER
-     1     2     3  1.210E+02  1.0E+00
-     2     0     0 -4.000E+00  1.0E+00
-!END_OF_DATA
-"""
 SHELX = """   1   0   2   25.00    1.00   1
   -1   0  -2   49.00    2.00   1
    1   1   1  100.00    1.00   1
    0   0   0    0.00    0.00
 """
 INS = "TITL x\nCELL 0.71073 8.1 9.2 10.3 90 104.5 90\nLATT 1\nSYMM -X, 0.5+Y, 0.5-Z\nSFAC C H\nUNIT 8 8\nHKLF 4\nEND\n"
-SALT = """data_salt
-_cell_length_a 5.0
-_cell_length_b 5.0
-_cell_length_c 5.0
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_space_group_name_H-M_alt 'P m -3 m'
-loop_
- _atom_site_label
- _atom_site_type_symbol
- _atom_site_fract_x
- _atom_site_fract_y
- _atom_site_fract_z
- _atom_site_occupancy
- _atom_site_U_iso_or_equiv
- Cs1 Cs 0 0 0 1 0.02
- Cl1 Cl 0.5 0.5 0.5 1 0.03
-"""
-GEOM = """photon_energy = 9500 eV
-clen = 80 mm
-res = 5000
-a/min_fs = 0
-a/max_fs = 11
-a/min_ss = 0
-a/max_ss = 9
-a/fs = +1.000000x +0.000010y
-a/ss = -0.000010x + y
-a/corner_x = -14.5
-a/corner_y = -5
-bad0/min_x = 0
-bad0/max_x = 5
-bad0/min_y = 0
-bad0/max_y = 5
-"""
 RECIPE = {
     "format": "nanobrag_jax dataset",
     "version": 1,
@@ -101,7 +46,7 @@ def write_samples(folder: Path) -> None:
     """Write them all into a folder."""
     texts = {
         "table.hkl": HKL, "matrix.mat": MATRIX, "sources.txt": SOURCES, "spectrum.txt": SPECTRUM, "stol.stol": STOL,
-        "list_crystfel.hkl": CRYSTFEL, "list_XDS_ASCII.HKL": XDS, "shelx.hkl": SHELX, "shelx.ins": INS,
+        "list_crystfel.hkl": CRYSTFEL.format("222"), "list_XDS_ASCII.HKL": XDS, "shelx.hkl": SHELX, "shelx.ins": INS,
         "model_salt.cif": SALT, "models.geom": GEOM, "recipe.json": json.dumps(RECIPE),
     }  # fmt: skip
     for name, text in texts.items():
